@@ -1,0 +1,424 @@
+//! The configuration that the program runs on.
+//!
+//! Every value here has been checked against every other; only [`super::load`] builds one. Presets of the product and
+//! defaults are already filled in, so no reader of these types has to know them.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::Serialize;
+
+use crate::ids::{ClusterName, Endpoint, ListenerName, NodeId, Role, Scheme};
+
+/// A whole configuration file, checked.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Config {
+    /// In the order of the file.
+    pub listeners: Vec<Listener>,
+    /// In the order of the file; at least one.
+    pub clusters: Vec<Cluster>,
+    /// The listener for health, readiness and metrics.
+    pub admin: Admin,
+    /// Settings of the process.
+    pub server: ServerSettings,
+}
+
+impl Config {
+    /// Whether a listener leads to `endpoint` on nodes of `cluster` with `role`: the pools that the program needs.
+    pub fn leads_to(&self, cluster: &Cluster, role: Role, endpoint: Endpoint) -> bool {
+        cluster.product.has(endpoint)
+            && !cluster.hosts[role.index()].is_empty()
+            && self.listeners.iter().any(|listener| listener.endpoint == endpoint && listener.serves.includes(role))
+    }
+}
+
+/// An address that clients connect to.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Listener {
+    /// Key under `listeners`.
+    pub name: ListenerName,
+    /// At least one; no other listener has one of them.
+    pub bind: Vec<SocketAddr>,
+    /// Whose pools the listener leads to.
+    pub serves: Serves,
+    /// Which port of the nodes the requests go to.
+    pub endpoint: Endpoint,
+    /// Certificate and key, or `None` for clear text.
+    pub tls: Option<ListenerTls>,
+    /// Clients that may use the listener; empty means everybody.
+    pub allow: Vec<IpNet>,
+    /// How long the listener waits for a client.
+    pub timeouts: ClientTimeouts,
+}
+
+/// Whose pools a listener leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Serves {
+    /// Workers only: the public side.
+    Worker,
+    /// Managers only: the internal side.
+    Manager,
+    /// Both, which the operator had to confirm with `exposes_management: true`.
+    Both,
+}
+
+impl Serves {
+    /// Whether requests of `role` may come in here.
+    pub const fn includes(self, role: Role) -> bool {
+        matches!((self, role), (Serves::Both, _) | (Serves::Worker, Role::Worker) | (Serves::Manager, Role::Manager))
+    }
+}
+
+/// PEM files that a listener identifies itself with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ListenerTls {
+    /// The certificate, followed by its chain.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// How long a listener waits for a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ClientTimeouts {
+    /// A connection without a request is closed after this time. Whole seconds, at least 1.
+    pub idle: Duration,
+    /// The longest pause between two reads of a request.
+    pub read: Duration,
+    /// The longest pause between two writes of a response.
+    pub write: Duration,
+}
+
+/// A Carbon cluster.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Cluster {
+    /// Key under `clusters`.
+    pub name: ClusterName,
+    /// Decides the path tables.
+    pub product: Product,
+    /// Separated or dual.
+    pub mode: Mode,
+    /// Host names by [`Role::index`]. Within one role no pattern appears in two clusters.
+    pub hosts: [Vec<HostPattern>; 2],
+    /// Which names under `/services` a worker may be asked for.
+    pub services: Services,
+    /// Further admin services (names as after `/services/`), besides the built-in table.
+    pub admin_services: Vec<String>,
+    /// The operator's additions to the product's path tables.
+    pub paths: ExtraPaths,
+    /// By [`Endpoint::index`]: what every node of the cluster offers there, unless the node says otherwise.
+    pub endpoints: [EndpointSettings; 2],
+    /// At least one.
+    pub nodes: Vec<Node>,
+    /// Pool settings by [`Role::index`].
+    pub pools: [PoolSettings; 2],
+}
+
+impl Cluster {
+    /// The TLS settings of the probe that judges `endpoint`: those of the endpoint whose port is probed. A fixed port
+    /// counts as the servlet endpoint if it is that endpoint's port; otherwise the probe goes with the judged endpoint,
+    /// or with the servlet endpoint if the judged one is clear text. `None` exactly if the probe needs no TLS.
+    pub fn probe_tls(&self, endpoint: Endpoint) -> Option<&UpstreamTls> {
+        let servlet = &self.endpoints[Endpoint::Servlet.index()];
+        let own = &self.endpoints[endpoint.index()];
+        match &own.health {
+            HealthProbe::Http { scheme: Scheme::Https, port, .. } => match port {
+                ProbePort::Servlet => servlet.tls.as_ref(),
+                ProbePort::Fixed(port) if *port == servlet.port => servlet.tls.as_ref(),
+                ProbePort::Own | ProbePort::Fixed(_) => own.tls.as_ref().or(servlet.tls.as_ref()),
+            },
+            HealthProbe::Tcp => own.tls.as_ref(),
+            HealthProbe::Off | HealthProbe::Http { .. } => None,
+        }
+    }
+}
+
+/// A WSO2 product, or any other Carbon server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Product {
+    /// Enterprise Service Bus, Enterprise Integrator.
+    Esb,
+    /// Micro Integrator.
+    Mi,
+    /// Identity Server.
+    Is,
+    /// API Manager.
+    Apim,
+    /// Application Server.
+    As,
+    /// Any other server on the Carbon kernel.
+    Carbon,
+}
+
+impl Product {
+    /// Whether the product's nodes have `endpoint` at all. Identity Server and Application Server have no pass-through
+    /// transport; nothing leads to what [`Cluster::endpoints`] holds for them there.
+    pub const fn has(self, endpoint: Endpoint) -> bool {
+        !matches!((self, endpoint), (Product::Is | Product::As, Endpoint::Passthrough))
+    }
+
+    /// The word used in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Product::Esb => "esb",
+            Product::Mi => "mi",
+            Product::Is => "is",
+            Product::Apim => "apim",
+            Product::As => "as",
+            Product::Carbon => "carbon",
+        }
+    }
+}
+
+/// The deployment pattern.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Workers and managers are different nodes.
+    Separated,
+    /// Exactly one node is worker and manager, all others are workers.
+    Dual,
+}
+
+/// A host name as written in the configuration, in lower case, without port.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HostPattern {
+    /// `"*"`: any host.
+    Any,
+    /// `"*.esb.example.com"`: any host with one label or more before `.esb.example.com`. Holds the part after `*.`.
+    Suffix(String),
+    /// `"esb.example.com"`, or an IP address (IPv6 without brackets, in its shortest form).
+    Exact(String),
+}
+
+/// Which names under `/services` a worker may be asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Services {
+    /// Exactly these. None of them is on the built-in table of admin services.
+    Only(Vec<String>),
+    /// All but admin services, by table and by name pattern.
+    AnyButAdmin,
+}
+
+/// Paths that the operator adds to the product's tables. Each begins with `/`, is in canonical form, and covers the
+/// path itself and everything below it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ExtraPaths {
+    /// For managers only.
+    pub management: Vec<String>,
+    /// For workers only.
+    pub service: Vec<String>,
+    /// For whatever role the listener serves.
+    pub shared: Vec<String>,
+}
+
+/// How an endpoint of a cluster's nodes is reached and judged.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct EndpointSettings {
+    /// Clear text or TLS.
+    pub scheme: Scheme,
+    /// The port on nodes that name no port of their own.
+    pub port: u16,
+    /// How nodes are verified. Present exactly if `scheme` is HTTPS.
+    pub tls: Option<UpstreamTls>,
+    /// What a probe asks.
+    pub health: HealthProbe,
+}
+
+/// How a node's certificate is verified.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct UpstreamTls {
+    /// PEM file with the certificates to trust instead of the system's.
+    pub ca: Option<PathBuf>,
+    /// The name that the certificate must have, also sent as SNI. `None`: the host name of the node; every node then
+    /// has a name (not an address) or `verify` is off, if a listener or a probe leads to the endpoint at all.
+    pub server_name: Option<String>,
+    /// `false` only if the operator wrote so.
+    pub verify: bool,
+}
+
+/// What a health probe asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum HealthProbe {
+    /// Members count as up without being asked.
+    Off,
+    /// A TCP connection is enough (a TLS handshake too, on an HTTPS endpoint).
+    Tcp,
+    /// A GET request.
+    Http {
+        /// Clear text or TLS, on the port below. For the TLS settings see [`Cluster::probe_tls`].
+        scheme: Scheme,
+        /// Where on the node the request goes.
+        port: ProbePort,
+        /// Path and query.
+        path: String,
+        /// The `Host` header.
+        host: String,
+        /// Status codes that mean "up".
+        expect: Vec<u16>,
+    },
+}
+
+/// Which port of a node a health probe goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProbePort {
+    /// The node's port of the endpoint that is judged.
+    Own,
+    /// The node's servlet port: how a pass-through port is judged where the health path is a servlet's.
+    Servlet,
+    /// The same port on every node.
+    Fixed(u16),
+}
+
+impl ProbePort {
+    /// The port to probe on `node` to judge `endpoint`.
+    pub fn on(self, node: &Node, endpoint: Endpoint) -> u16 {
+        match self {
+            ProbePort::Own => node.ports[endpoint.index()],
+            ProbePort::Servlet => node.ports[Endpoint::Servlet.index()],
+            ProbePort::Fixed(port) => port,
+        }
+    }
+}
+
+/// A server of a cluster.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Node {
+    /// Unique in the cluster.
+    pub id: NodeId,
+    /// Name or address.
+    pub host: NodeHost,
+    /// Not empty, no repetition.
+    pub roles: Vec<Role>,
+    /// Share of the load, 1 to 256.
+    pub weight: u16,
+    /// By [`Endpoint::index`]: the port, with the cluster's default filled in.
+    pub ports: [u16; 2],
+}
+
+/// Where a node is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NodeHost {
+    /// A fixed address.
+    Address(IpAddr),
+    /// A host name in lower case, resolved while the program runs.
+    Name(String),
+}
+
+impl NodeHost {
+    /// The host as it was written.
+    pub fn to_text(&self) -> String {
+        match self {
+            NodeHost::Address(address) => address.to_string(),
+            NodeHost::Name(name) => name.clone(),
+        }
+    }
+}
+
+/// How a pool treats its members.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct PoolSettings {
+    /// The balancing algorithm.
+    pub balance: Algorithm,
+    /// Idle connections to nodes.
+    pub keepalive: Keepalive,
+    /// Limits for a request to a node.
+    pub timeouts: UpstreamTimeouts,
+    /// The rhythm of the health checks.
+    pub health: HealthPolicy,
+}
+
+/// A balancing algorithm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Algorithm {
+    /// Members take turns as their weights say, evenly interleaved.
+    RoundRobin,
+}
+
+/// Idle connections to nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Keepalive {
+    /// How many a pool may keep, 0 to 65536.
+    pub connections: usize,
+    /// How long one may stay idle.
+    pub idle: Duration,
+}
+
+/// Limits for a request to a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct UpstreamTimeouts {
+    /// For the connection, TLS handshake included.
+    pub connect: Duration,
+    /// The longest pause between two reads of a response.
+    pub read: Duration,
+    /// The longest pause between two writes of a request.
+    pub write: Duration,
+}
+
+/// The rhythm of the health checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct HealthPolicy {
+    /// From the start of one probe to the start of the next.
+    pub interval: Duration,
+    /// For one probe in total; at most `interval`.
+    pub timeout: Duration,
+    /// Good answers in a row that bring a member up, 1 to 100.
+    pub rise: u32,
+    /// Bad answers in a row that take a member down, 1 to 100.
+    pub fall: u32,
+}
+
+/// The listener for health, readiness and metrics.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Admin {
+    /// Loopback by default; empty if switched off.
+    pub bind: Vec<SocketAddr>,
+}
+
+/// Settings of the process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ServerSettings {
+    /// Threads that serve requests; `None`: one for each processor that the process may use.
+    pub threads: Option<usize>,
+    /// How long SIGTERM waits for requests in flight.
+    pub grace: Duration,
+    /// Where access lines go.
+    pub access_log: AccessLog,
+}
+
+/// Where access lines go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AccessLog {
+    /// Nowhere.
+    Off,
+    /// Standard output.
+    Stdout,
+    /// Appended to a file.
+    File(PathBuf),
+}

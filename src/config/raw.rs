@@ -1,0 +1,193 @@
+//! What the operator wrote: a mirror of the YAML, in which every value is well-formed and knows its line, and nothing
+//! has been compared with anything else yet.
+
+mod cluster;
+mod pool;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+pub(crate) use self::cluster::{
+    RawCluster, RawEndpoint, RawEndpoints, RawHealth, RawNode, RawPaths, RawProbe, RawProbePort, RawServices,
+    RawUpstreamTls,
+};
+pub(crate) use self::pool::{RawHealthPolicy, RawPool};
+
+use super::checked::Serves;
+use super::decode::{At, Field, Fields, Items, list, list_or_one, named};
+use super::problem::{Problems, Spot};
+use super::tree::{Node, Value};
+use super::units::DAY;
+use super::values::{BIND_RULE, bind, boolean, duration, file, network, number, parsed, word};
+use crate::ids::{Endpoint, Name};
+
+/// The limits of most durations.
+const USUAL: std::ops::RangeInclusive<Duration> = Duration::from_millis(1)..=DAY;
+
+const ENDPOINTS: &[(&str, Endpoint)] = &[("servlet", Endpoint::Servlet), ("passthrough", Endpoint::Passthrough)];
+const BINDS: &str = "a list of addresses with ports, such as [\"0.0.0.0:8243\"]";
+
+/// The whole file.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RawConfig {
+    pub(crate) listeners: Field<Items<(Name, RawListener)>>,
+    pub(crate) clusters: Field<Items<(Name, RawCluster)>>,
+    pub(crate) admin: Field<RawAdmin>,
+    pub(crate) server: Field<RawServer>,
+}
+
+impl RawConfig {
+    /// Reads the root of the tree.
+    pub(crate) fn read(node: &Node, problems: &mut Problems) -> Option<Self> {
+        let mut fields = Fields::open(node, &Spot::root(node.line), problems)?;
+        let config = RawConfig {
+            listeners: fields.required(
+                "listeners",
+                "a map from a name to a listener",
+                named("a map from a name to a listener", RawListener::read),
+            ),
+            clusters: fields.required(
+                "clusters",
+                "a map from a name to a cluster",
+                named("a map from a name to a cluster", RawCluster::read),
+            ),
+            admin: fields.field("admin", RawAdmin::read),
+            server: fields.field("server", RawServer::read),
+        };
+        fields.close();
+        Some(config)
+    }
+}
+
+/// A section under `listeners`.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RawListener {
+    pub(crate) bind: Field<Items<SocketAddr>>,
+    pub(crate) role: Field<Serves>,
+    pub(crate) endpoint: Field<Endpoint>,
+    pub(crate) tls: Field<RawListenerTls>,
+    pub(crate) exposes_management: Field<bool>,
+    pub(crate) allow: Field<Items<IpNet>>,
+    pub(crate) timeouts: Field<RawClientTimeouts>,
+}
+
+impl RawListener {
+    fn read(node: &Node, at: &Spot, problems: &mut Problems) -> Option<Self> {
+        const ROLES: &[(&str, Serves)] =
+            &[("worker", Serves::Worker), ("manager", Serves::Manager), ("both", Serves::Both)];
+        let mut fields = Fields::open(node, at, problems)?;
+        let listener = RawListener {
+            bind: fields.required("bind", BINDS, list_or_one(BINDS, parsed(BIND_RULE, bind))),
+            role: fields.required("role", "worker, manager, both", word(ROLES)),
+            endpoint: fields.field("endpoint", word(ENDPOINTS)),
+            tls: fields.field("tls", RawListenerTls::read),
+            exposes_management: fields.field("exposes_management", boolean),
+            allow: fields
+                .field("allow", list("a list of networks", parsed("10.0.0.0/8, 192.168.1.7, fd00::/8", network))),
+            timeouts: fields.field("timeouts", RawClientTimeouts::read),
+        };
+        fields.close();
+        Some(listener)
+    }
+}
+
+/// `listeners.*.tls`.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RawListenerTls {
+    pub(crate) certificate: Field<String>,
+    pub(crate) key: Field<String>,
+}
+
+impl RawListenerTls {
+    fn read(node: &Node, at: &Spot, problems: &mut Problems) -> Option<Self> {
+        let mut fields = Fields::open(node, at, problems)?;
+        let tls = RawListenerTls {
+            certificate: fields.required("certificate", "the path of a PEM file", file),
+            key: fields.required("key", "the path of a PEM file", file),
+        };
+        fields.close();
+        Some(tls)
+    }
+}
+
+/// `listeners.*.timeouts`.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RawClientTimeouts {
+    pub(crate) idle: Field<Duration>,
+    pub(crate) read: Field<Duration>,
+    pub(crate) write: Field<Duration>,
+}
+
+impl RawClientTimeouts {
+    fn read(node: &Node, at: &Spot, problems: &mut Problems) -> Option<Self> {
+        let mut fields = Fields::open(node, at, problems)?;
+        let timeouts = RawClientTimeouts {
+            idle: fields.field("idle", duration(Duration::from_secs(1)..=DAY)),
+            read: fields.field("read", duration(USUAL)),
+            write: fields.field("write", duration(USUAL)),
+        };
+        fields.close();
+        Some(timeouts)
+    }
+}
+
+/// `admin`.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RawAdmin {
+    pub(crate) bind: Field<Items<SocketAddr>>,
+}
+
+impl RawAdmin {
+    fn read(node: &Node, at: &Spot, problems: &mut Problems) -> Option<Self> {
+        let mut fields = Fields::open(node, at, problems)?;
+        let admin = RawAdmin { bind: fields.field("bind", list_or_one(BINDS, parsed(BIND_RULE, bind))) };
+        fields.close();
+        Some(admin)
+    }
+}
+
+/// `server`.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RawServer {
+    /// `None` inside: `auto`.
+    pub(crate) threads: Field<Option<usize>>,
+    pub(crate) grace: Field<Duration>,
+    /// `stdout`, `off` or a path.
+    pub(crate) access_log: Field<String>,
+}
+
+impl RawServer {
+    fn read(node: &Node, at: &Spot, problems: &mut Problems) -> Option<Self> {
+        let mut fields = Fields::open(node, at, problems)?;
+        let server = RawServer {
+            threads: fields.field("threads", threads),
+            grace: fields.field("grace", duration(Duration::ZERO..=DAY)),
+            access_log: fields.field("access_log", file),
+        };
+        fields.close();
+        Some(server)
+    }
+}
+
+fn threads(node: &Node, at: &Spot, problems: &mut Problems) -> Option<Option<usize>> {
+    match &node.value {
+        Value::Scalar(scalar) if scalar.text == "auto" => Some(None),
+        _ => number(1..=1024)(node, at, problems).map(Some),
+    }
+}
+
+/// The entries of a map from names, with their places.
+pub(crate) fn entries<T>(field: &Field<Items<(Name, T)>>) -> &[At<(Name, T)>] {
+    field.value().map_or(&[], |items| items.items.as_slice())
+}
+
+/// Whether a list or map is known in full, so that something may be concluded from what is not in it.
+pub(crate) fn complete<T>(field: &Field<Items<T>>) -> bool {
+    match field {
+        Field::Absent => true,
+        Field::Bad => false,
+        Field::Given(items) => items.value.complete,
+    }
+}

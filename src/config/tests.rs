@@ -1,0 +1,245 @@
+//! Whole files: what is refused, what is warned of, what is filled in.
+
+mod refused;
+mod robust;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::checked::*;
+use super::*;
+use crate::ids::{Endpoint, Role, Scheme};
+
+/// A folder with certificate files (empty ones: nothing here looks into them).
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("carbon-elb-config-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        for file in ["edge.crt", "edge.key", "carbon.pem"] {
+            std::fs::write(folder.join(file), "").unwrap();
+        }
+        Folder(folder)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn environment(name: &str) -> Option<String> {
+    (name == "PORT").then(|| "8281".to_owned())
+}
+
+fn parse_in(text: &str, folder: &Path) -> Result<Loaded, Problems> {
+    parse_with(text, folder, &environment, &|name| matches!(name, "UserAdmin" | "FileUploadService"))
+}
+
+/// For files that name no other files.
+fn parse_text(text: &str) -> Result<Loaded, Problems> {
+    parse_in(text, Path::new("/nowhere"))
+}
+
+fn accepted(text: &str) -> Loaded {
+    parse_text(text).unwrap_or_else(|problems| panic!("{problems}\n{text}"))
+}
+
+const ISSUE: &str = r#"
+listeners:
+  api:     { bind: ["0.0.0.0:8243"],   role: worker,  endpoint: passthrough, tls: { certificate: edge.crt, key: edge.key } }
+  web:     { bind: ["0.0.0.0:443"],    role: worker,  endpoint: servlet,     tls: { certificate: edge.crt, key: edge.key } }
+  console: { bind: ["127.0.0.1:9443"], role: manager, endpoint: servlet,     tls: { certificate: edge.crt, key: edge.key } }
+clusters:
+  esb:
+    product: esb
+    mode: separated
+    hosts: { worker: [esb.example.com, "*.esb.example.com"], manager: [mgt.esb.example.com] }
+    services: [echo, StockQuoteProxy]
+    endpoints:
+      servlet:     { scheme: https, port: 9443, tls: { ca: carbon.pem, server_name: localhost }, health: { path: /services/Version } }
+      passthrough: { scheme: http,  port: 8280 }
+    nodes:
+      - { id: mgr-1, host: 10.0.0.10, roles: [manager] }
+      - { id: wk-1,  host: 10.0.0.11, roles: [worker], weight: 2 }
+      - { id: wk-2,  host: wk-2.internal, roles: [worker], ports: { passthrough: 8290 } }
+    pools:
+      worker:  { balance: round_robin, keepalive: { connections: 256, idle: 15s }, timeouts: { connect: 2s, read: 5m, write: 1m },
+                 health: { interval: 5s, timeout: 2s, rise: 2, fall: 3 } }
+      manager: { keepalive: { connections: 8 } }
+"#;
+
+#[test]
+fn the_example_loads() {
+    let folder = Folder::new();
+    let Loaded { config, warnings } = parse_in(ISSUE, &folder.0).unwrap();
+    assert_eq!(warnings, []);
+    assert_eq!(config.listeners.len(), 3);
+    assert_eq!(config.listeners[0].tls.as_ref().unwrap().certificate, folder.0.join("edge.crt"));
+    assert_eq!(config.listeners[0].timeouts.idle, Duration::from_secs(75));
+    assert_eq!(config.admin.bind, ["127.0.0.1:9601".parse().unwrap()]);
+    let esb = &config.clusters[0];
+    assert_eq!(
+        esb.hosts[Role::Worker.index()],
+        [HostPattern::Exact("esb.example.com".into()), HostPattern::Suffix("esb.example.com".into())]
+    );
+    assert_eq!(esb.services, Services::Only(vec!["echo".into(), "StockQuoteProxy".into()]));
+    assert_eq!(esb.nodes[1].weight, 2);
+    assert_eq!(esb.nodes[1].ports, [9443, 8280]);
+    assert_eq!(esb.nodes[2].ports, [9443, 8290]);
+    assert_eq!(esb.pools[Role::Manager.index()].keepalive.connections, 8);
+    assert_eq!(esb.pools[Role::Manager.index()].timeouts.read, Duration::from_secs(300));
+    let tls = esb.endpoints[Endpoint::Servlet.index()].tls.as_ref();
+    assert_eq!(tls.unwrap().ca, Some(folder.0.join("carbon.pem")));
+    // The pass-through port is judged by the servlet port, with the servlet port's TLS settings.
+    assert_eq!(esb.probe_tls(Endpoint::Passthrough), tls);
+    assert!(config.leads_to(esb, Role::Manager, Endpoint::Servlet));
+    assert!(!config.leads_to(esb, Role::Manager, Endpoint::Passthrough));
+}
+
+#[test]
+fn presets_are_filled_in() {
+    let cluster = |product: &str, endpoints: &str| {
+        let text = format!(
+            "listeners: {{ web: {{ bind: '127.0.0.1:0', role: worker }} }}\nclusters:\n  x:\n    product: {product}\n    \
+             hosts: {{ worker: ['*'] }}\n    endpoints: {endpoints}\n    nodes: [{{ id: a, host: a }}]\n"
+        );
+        accepted(&text).config.clusters.remove(0)
+    };
+    let cases = [
+        ("esb", "{}", "https:9443/Own http:8280/Servlet"),
+        ("esb", "{ servlet: { scheme: http } }", "http:9763/Own http:8280/Servlet"),
+        ("esb", "{ passthrough: { scheme: https } }", "https:9443/Own https:8243/Servlet"),
+        ("esb", "{ passthrough: { health: { path: /up } } }", "https:9443/Own http:8280/Own"),
+        ("esb", "{ passthrough: { health: { path: /up, port: 9443 } } }", "https:9443/Own http:8280/Fixed(9443)"),
+        ("esb", "{ servlet: { health: { path: /up, port: servlet } } }", "https:9443/Own http:8280/Servlet"),
+        ("esb", "{ servlet: { health: off }, passthrough: { health: tcp } }", "https:9443/Off http:8280/Tcp"),
+        ("mi", "{ passthrough: { scheme: https } }", "https:9164/Fixed(9201) https:8253/Fixed(9201)"),
+    ];
+    for (product, endpoints, expected) in cases {
+        let cluster = cluster(product, endpoints);
+        let shown = cluster.endpoints.each_ref().map(|endpoint| {
+            let health = match &endpoint.health {
+                HealthProbe::Http { port, .. } => format!("{port:?}"),
+                other => format!("{other:?}"),
+            };
+            assert_eq!(endpoint.tls.is_some(), endpoint.scheme == Scheme::Https);
+            format!("{}:{}/{health}", endpoint.scheme, endpoint.port)
+        });
+        assert_eq!(shown.join(" "), expected, "{product} {endpoints}");
+        // A probe over TLS knows how to verify the node.
+        for endpoint in Endpoint::ALL {
+            if let HealthProbe::Http { scheme, .. } = &cluster.endpoints[endpoint.index()].health {
+                assert_eq!(cluster.probe_tls(endpoint).is_some(), *scheme == Scheme::Https, "{product} {endpoints}");
+            }
+        }
+    }
+    // A node that runs with another servlet port is probed there.
+    let node = Node { ports: [9444, 8281], ..cluster("esb", "{}").nodes.remove(0) };
+    assert_eq!(ProbePort::Servlet.on(&node, Endpoint::Passthrough), 9444);
+    assert_eq!(ProbePort::Own.on(&node, Endpoint::Passthrough), 8281);
+}
+
+#[test]
+fn values_come_from_the_environment() {
+    let text = "listeners: { web: { bind: '127.0.0.1:0', role: worker } }\nclusters:\n  x:\n    product: esb\n    \
+                hosts: { worker: ['*'] }\n    endpoints: { passthrough: { port: '${PORT}' } }\n    \
+                nodes: [{ id: a, host: '${NODE:-wk-1}.internal' }]\n";
+    let cluster = accepted(text).config.clusters.remove(0);
+    assert_eq!(cluster.nodes[0].ports[Endpoint::Passthrough.index()], 8281);
+    assert_eq!(cluster.nodes[0].host, NodeHost::Name("wk-1.internal".into()));
+}
+
+#[test]
+fn every_shipped_file_loads() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf");
+    let mut files = 0;
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "yaml") {
+            continue;
+        }
+        files += 1;
+        let text = std::fs::read_to_string(&path).unwrap();
+        let loaded = parse_in(&text, &folder).unwrap_or_else(|problems| panic!("{}", problems.in_file(&path)));
+        assert_eq!(loaded.warnings, [], "{}", path.display());
+        assert_eq!(parse_in(&effective(&loaded.config), &folder).unwrap().config, loaded.config);
+    }
+    assert!(files >= 5, "{files} files in {}", folder.display());
+}
+
+#[test]
+fn the_effective_configuration_loads_to_the_same() {
+    let folder = Folder::new();
+    let everything = "listeners:\n  a: { bind: ['[::]:0', '10.0.0.1:81'], role: both, exposes_management: true,\n       \
+         allow: [10.0.0.0/8, '::1'], timeouts: { idle: 90s, read: 1500us, write: 24h },\n       \
+         tls: { certificate: edge.crt, key: edge.key } }\nclusters:\n  true:\n    product: carbon\n    mode: dual\n    \
+         hosts: { worker: ['*', '::1', '*.x'], manager: [a.b] }\n    services: any-but-admin\n    admin_services: [X]\n    \
+         paths: { management: [/m], service: ['/s$${x}', /t], shared: [/null] }\n    endpoints:\n      \
+         servlet: { tls: { ca: carbon.pem, verify: false, server_name: n }, health: off }\n      \
+         passthrough: { scheme: https, tls: { server_name: no }, health: { path: '/h?a=b', port: servlet, host: h, expect: [204] } }\n    \
+         nodes: [{ id: '1', host: '[::1]', roles: [manager, worker], weight: 256, ports: { servlet: 1 } }, { id: b, host: b }]\n\
+         admin: { bind: [] }\nserver: { threads: 4, grace: 0s, access_log: log.txt }\n";
+    for text in [ISSUE, everything] {
+        let loaded = parse_in(text, &folder.0).unwrap_or_else(|problems| panic!("{problems}"));
+        let printed = effective(&loaded.config);
+        let again =
+            parse_in(&printed, Path::new("/nowhere")).unwrap_or_else(|problems| panic!("{problems}\n{printed}"));
+        assert_eq!(again.config, loaded.config, "{printed}");
+    }
+}
+
+/// All keys of the tree, besides the names that operators choose.
+fn keys(node: &tree::Node, chosen: bool, into: &mut std::collections::BTreeSet<String>) {
+    match &node.value {
+        tree::Value::Map(entries) => {
+            for entry in entries {
+                if !chosen {
+                    into.insert(entry.key.clone());
+                }
+                keys(&entry.value, matches!(entry.key.as_str(), "listeners" | "clusters"), into);
+            }
+        }
+        tree::Value::List(items) => items.iter().for_each(|item| keys(item, false, into)),
+        tree::Value::Scalar(_) | tree::Value::Broken => {}
+    }
+}
+
+#[test]
+fn every_key_is_documented() {
+    let folder = Folder::new();
+    let printed = effective(&parse_in(ISSUE, &folder.0).unwrap().config);
+    let mut found = std::collections::BTreeSet::new();
+    keys(&tree::read(&printed, &mut Problems::default()).unwrap(), false, &mut found);
+    let manual = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/KEYS.md")).unwrap();
+    // A key of the path: `### \`clusters.NAME.pools.ROLE.balance\``.
+    let documented: Vec<&str> = manual
+        .lines()
+        .filter_map(|line| line.strip_prefix("### `"))
+        .flat_map(|path| path.split(['.', '`', '[', ']']))
+        .chain(["worker", "manager", "servlet", "passthrough"])
+        .collect();
+    assert!(found.len() > 40, "{found:?}");
+    for key in found {
+        assert!(documented.contains(&key.as_str()), "{key} is not in KEYS.md");
+    }
+}
+
+#[test]
+fn files_that_cannot_be_read_are_problems() {
+    let folder = Folder::new();
+    let write = |name: &str, bytes: &[u8]| {
+        std::fs::write(folder.0.join(name), bytes).unwrap();
+        load(&folder.0.join(name)).unwrap_err().to_string()
+    };
+    assert!(load(&folder.0.join("none.yaml")).unwrap_err().to_string().contains("can't be read"));
+    assert!(load(&folder.0).unwrap_err().to_string().contains("can't be read"));
+    assert!(write("latin1.yaml", b"a: 1\nb: \xe4\n").starts_with("line 2: is not UTF-8"));
+    assert!(write("huge.yaml", &vec![b'#'; 2 << 20]).contains("larger than"));
+    assert!(write("empty.yaml", b"").contains("is empty"));
+}

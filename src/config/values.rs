@@ -1,0 +1,325 @@
+//! Readers of single values: numbers, words, addresses, host names, paths.
+
+use std::fmt::Display;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::checked::{HostPattern, NodeHost};
+use super::decode::scalar;
+use super::problem::{Problems, Spot, quoted};
+use super::suggest::nearest;
+use super::tree::Node;
+use super::units::{duration_rule, parse_duration};
+use crate::ids::{NAME_RULE, Name};
+
+pub(crate) const BIND_RULE: &str = "address:port, such as \"0.0.0.0:8243\" or \"[::1]:9443\"";
+pub(crate) const HOST_PATTERN_RULE: &str =
+    "a host name or address without port, \"*.\" and a host name, or \"*\" for any host";
+pub(crate) const HOST_RULE: &str = "a host name or an IP address, without port";
+pub(crate) const SERVICE_RULE: &str = "1 to 128 ASCII letters, digits, '_', '-' or '.'";
+pub(crate) const PATH_RULE: &str =
+    "a path such as /orders: begins with '/', does not end with it, no //, no . or .. segment, none of % ; ? # \\";
+
+/// A reader for text that `parse` understands; the error of `parse` says what is wrong with it.
+pub(crate) fn parsed<T>(
+    rule: &'static str,
+    parse: impl Fn(&str) -> Result<T, String> + Clone,
+) -> impl Fn(&Node, &Spot, &mut Problems) -> Option<T> + Clone {
+    move |node, at, problems| {
+        let text = &scalar(node, at, rule, problems)?.text;
+        parse(text).map_err(|what| problems.error(at, what, rule)).ok()
+    }
+}
+
+/// A reader of whole numbers.
+pub(crate) fn number<T: FromStr + PartialOrd + Display>(
+    range: RangeInclusive<T>,
+) -> impl Fn(&Node, &Spot, &mut Problems) -> Option<T> {
+    move |node, at, problems| {
+        let allowed = format!("{} to {}", range.start(), range.end());
+        let scalar = scalar(node, at, &allowed, problems)?;
+        if !scalar.plain || !scalar.text.bytes().all(|b| b.is_ascii_digit()) {
+            problems.error(at, format!("{} is not a whole number", quoted(&scalar.text)), allowed);
+            return None;
+        }
+        // Digits that don't parse are a number too large for the type.
+        let number = scalar.text.parse().ok().filter(|number| range.contains(number));
+        if number.is_none() {
+            problems.error(at, format!("{} is out of range", short(&scalar.text)), allowed);
+        }
+        number
+    }
+}
+
+fn short(digits: &str) -> &str {
+    digits.get(..20).unwrap_or(digits)
+}
+
+/// Reads `true` or `false`.
+pub(crate) fn boolean(node: &Node, at: &Spot, problems: &mut Problems) -> Option<bool> {
+    const RULE: &str = "true or false";
+    let scalar = scalar(node, at, RULE, problems)?;
+    match scalar.text.as_str() {
+        "true" if scalar.plain => Some(true),
+        "false" if scalar.plain => Some(false),
+        text => {
+            problems.error(at, format!("{} is not a boolean", quoted(text)), RULE);
+            None
+        }
+    }
+}
+
+/// A reader of one of a few words.
+pub(crate) fn word<T: Copy>(words: &'static [(&'static str, T)]) -> impl Fn(&Node, &Spot, &mut Problems) -> Option<T> {
+    move |node, at, problems| {
+        let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        let allowed = known.join(", ");
+        let text = &scalar(node, at, &allowed, problems)?.text;
+        let found = words.iter().find(|(word, _)| word == text).map(|(_, value)| *value);
+        if found.is_none() {
+            let hint = nearest(text, &known).map(|near| format!(" (did you mean {near:?}?)")).unwrap_or_default();
+            problems.error(at, format!("{} is not known{hint}", quoted(text)), allowed);
+        }
+        found
+    }
+}
+
+/// A reader of durations.
+pub(crate) fn duration(range: RangeInclusive<Duration>) -> impl Fn(&Node, &Spot, &mut Problems) -> Option<Duration> {
+    move |node, at, problems| {
+        let rule = duration_rule(&range);
+        let text = &scalar(node, at, &rule, problems)?.text;
+        parse_duration(text, &range).map_err(|what| problems.error(at, what, rule)).ok()
+    }
+}
+
+/// Reads a name of something in the configuration.
+pub(crate) fn name(node: &Node, at: &Spot, problems: &mut Problems) -> Option<Name> {
+    parsed(NAME_RULE, |text| Name::parse(text).ok_or_else(|| format!("{} is not a name", quoted(text))))(
+        node, at, problems,
+    )
+}
+
+/// Reads the path of a file, not yet made absolute.
+pub(crate) fn file(node: &Node, at: &Spot, problems: &mut Problems) -> Option<String> {
+    parsed("the path of a file", |text| match text {
+        "" => Err("is empty".to_owned()),
+        text if text.contains('\0') => Err(format!("{} can't be the path of a file", quoted(text))),
+        text => Ok(text.to_owned()),
+    })(node, at, problems)
+}
+
+pub(crate) fn bind(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("{} is not an address with a port", quoted(text)))
+}
+
+/// A network, or an address as a network of one.
+pub(crate) fn network(text: &str) -> Result<IpNet, String> {
+    let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    network.map(|network| network.trunc()).map_err(|_| format!("{} is not a network", quoted(text)))
+}
+
+pub(crate) fn host_pattern(text: &str) -> Result<HostPattern, String> {
+    if text == "*" {
+        return Ok(HostPattern::Any);
+    }
+    if let Some(suffix) = text.strip_prefix("*.") {
+        return Ok(HostPattern::Suffix(host_name(suffix)?));
+    }
+    Ok(HostPattern::Exact(host(text)?.to_text()))
+}
+
+/// A host name or an address. An IPv6 address may stand in brackets; it is kept without them.
+pub(crate) fn host(text: &str) -> Result<NodeHost, String> {
+    if let Some(address) = address(text) {
+        return Ok(NodeHost::Address(address));
+    }
+    host_name(text).map(NodeHost::Name)
+}
+
+fn address(text: &str) -> Option<IpAddr> {
+    let bracketed = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    match bracketed {
+        Some(inner) => inner.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
+        None => text.parse().ok(),
+    }
+}
+
+/// A host name in lower case.
+pub(crate) fn host_name(text: &str) -> Result<String, String> {
+    let wrong = |why: &str| Err(format!("{} {why}", quoted(text)));
+    if text.is_empty() || text.len() > 253 {
+        return wrong("is not a host name");
+    }
+    if text.contains('*') {
+        return wrong("has a wildcard that is not a whole leading label");
+    }
+    if !text.is_ascii() {
+        return wrong("has letters outside ASCII: write the name in its xn-- form");
+    }
+    if text.contains(':') {
+        return wrong("has a port or is not an address");
+    }
+    let character = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(character)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if !text.split('.').all(label) {
+        return wrong("is not a host name");
+    }
+    // No top-level domain is a number: this is an address with a mistake in it.
+    if text.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit())) {
+        return wrong("is neither a host name nor an address");
+    }
+    Ok(text.to_ascii_lowercase())
+}
+
+/// The name of a service, as after `/services/`.
+pub(crate) fn service(text: &str) -> Result<String, String> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    let dots_only = text.bytes().all(|b| b == b'.');
+    if text.len() > 128 || dots_only || !text.bytes().all(allowed) {
+        return Err(format!("{} is not the name of a service", quoted(text)));
+    }
+    Ok(text.to_owned())
+}
+
+/// A path in the form in which requests are compared with it.
+pub(crate) fn path(text: &str) -> Result<String, String> {
+    let wrong = |why: &str| Err(format!("{} {why}", quoted(text)));
+    let Some(inside) = text.strip_prefix('/') else { return wrong("does not begin with '/'") };
+    if inside.is_empty() {
+        return wrong("would cover every path");
+    }
+    if inside.ends_with('/') {
+        return wrong("ends with '/': without it, everything below the path is covered too");
+    }
+    if let Some(bad) = text.chars().find(|c| !c.is_ascii_graphic() || matches!(c, '%' | ';' | '?' | '#' | '\\')) {
+        return wrong(&format!("contains {bad:?}"));
+    }
+    if inside.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
+        return wrong("has an empty, . or .. segment");
+    }
+    Ok(text.to_owned())
+}
+
+/// Path and query of a request.
+pub(crate) fn target(text: &str) -> Result<String, String> {
+    if !text.starts_with('/') || text.chars().any(|c| !c.is_ascii_graphic() || c == '#') {
+        return Err(format!("{} is not a path", quoted(text)));
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Cases are "input => result", where a result that begins with `!` is a part of the error.
+    fn check<T>(parse: impl Fn(&str) -> Result<T, String>, show: impl Fn(T) -> String, cases: &[(&str, &str)]) {
+        for (text, expected) in cases {
+            match (parse(text), expected.strip_prefix('!')) {
+                (Ok(value), None) => assert_eq!(&show(value), expected, "{text:?}"),
+                (Err(what), Some(expected)) => assert!(what.contains(expected), "{text:?}: {what}"),
+                (Ok(value), Some(_)) => panic!("{text:?} is taken as {}", show(value)),
+                (Err(what), None) => panic!("{text:?}: {what}"),
+            }
+        }
+    }
+
+    #[test]
+    fn host_patterns() {
+        let long = "a".repeat(64);
+        let cases = [
+            ("esb.example.com", "Exact(\"esb.example.com\")"),
+            ("ESB.Example.COM", "Exact(\"esb.example.com\")"),
+            ("*.Esb.example.com", "Suffix(\"esb.example.com\")"),
+            ("*", "Any"),
+            ("localhost", "Exact(\"localhost\")"),
+            ("wk_1", "Exact(\"wk_1\")"),
+            ("10.0.0.1", "Exact(\"10.0.0.1\")"),
+            ("[::1]", "Exact(\"::1\")"),
+            ("0:0:0::1", "Exact(\"::1\")"),
+            ("", "!not a host name"),
+            ("esb.example.com:443", "!has a port"),
+            ("10.0.0.1:443", "!has a port"),
+            ("*example.com", "!wildcard"),
+            ("esb.*.com", "!wildcard"),
+            ("*.*.com", "!wildcard"),
+            ("**", "!wildcard"),
+            ("*.", "!not a host name"),
+            ("*.10.0.0.1", "!neither"),
+            ("10.0.0.300", "!neither"),
+            ("esb.example.com.", "!not a host name"),
+            (".example.com", "!not a host name"),
+            ("-a.com", "!not a host name"),
+            ("a b.com", "!not a host name"),
+            ("http://a.com", "!has a port"),
+            ("bücher.example", "!xn--"),
+            (&long, "!not a host name"),
+        ];
+        check(host_pattern, |pattern| format!("{pattern:?}"), &cases);
+    }
+
+    #[test]
+    fn paths_and_services() {
+        let cases = [
+            ("/orders", "/orders"),
+            ("/a/b.c/d-e_f", "/a/b.c/d-e_f"),
+            ("orders", "!does not begin"),
+            ("", "!does not begin"),
+            ("/", "!every path"),
+            ("/a/", "!ends with '/'"),
+            ("//a", "!segment"),
+            ("/a//b", "!segment"),
+            ("/a/./b", "!segment"),
+            ("/a/..", "!segment"),
+            ("/a%62", "!contains '%'"),
+            ("/a;x", "!contains ';'"),
+            ("/a?x", "!contains '?'"),
+            ("/a#x", "!contains '#'"),
+            ("/a\\b", "!contains '\\\\'"),
+            ("/a b", "!contains ' '"),
+            ("/ä", "!contains 'ä'"),
+        ];
+        check(path, |path| path, &cases);
+        let cases = [
+            ("echo", "echo"),
+            ("Stock_Quote-Proxy.v1", "Stock_Quote-Proxy.v1"),
+            ("", "!not the name"),
+            ("..", "!not the name"),
+            ("a/b", "!not the name"),
+            ("a*", "!not the name"),
+        ];
+        check(service, |service| service, &cases);
+        check(target, |path| path, &[("/a?b=%20", "/a?b=%20"), ("a", "!not a path"), ("/a b", "!not a path")]);
+    }
+
+    #[test]
+    fn networks_and_binds() {
+        let cases = [
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("10.1.2.3/8", "10.0.0.0/8"),
+            ("192.168.1.7", "192.168.1.7/32"),
+            ("::1", "::1/128"),
+            ("10.0.0.0/33", "!not a network"),
+            ("intranet", "!not a network"),
+        ];
+        check(network, |network| network.to_string(), &cases);
+        let cases = [
+            ("0.0.0.0:443", "0.0.0.0:443"),
+            ("[::]:0", "[::]:0"),
+            ("localhost:443", "!not an address"),
+            ("0.0.0.0", "!not an address"),
+            ("0.0.0.0:65536", "!not an address"),
+        ];
+        check(bind, |bind| bind.to_string(), &cases);
+    }
+}
