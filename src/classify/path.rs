@@ -1,0 +1,263 @@
+//! The canonical path: computed once, and what every decision is made on.
+//!
+//! This is the strict mode. A path that two readers could understand differently is refused, so that only paths with a
+//! single meaning are left. A reader is Tomcat (servlet ports), Synapse (pass-through ports, the raw URI), Axis2 behind
+//! both, or a check of Carbon's own on the raw URI.
+//!
+//! **Why the raw path can be forwarded.** In what is accepted, the segments are the same for every reader: no `//`, no
+//! dot segment, no encoded `/` or `\`, no `;` but a trailing session id. Within a segment a reader decodes the escapes
+//! or leaves them. The decision is made on the decoded form. A reader that does not decode sees a `%` in the
+//! segment, and no path or service that is on a table, or that Carbon deploys, has a `%` in its name; so it finds less
+//! than was decided on, never something else. A reader that decodes twice finds the same as one that decodes once,
+//! because no escape is left after the first time.
+//!
+//! A mode that rewrites instead of refusing would be a second constructor of [`Canonical`], and would have to forward
+//! [`Canonical::as_bytes`].
+
+use smallvec::SmallVec;
+
+use super::Reason;
+
+/// A path with a single meaning: decoded, without session id, valid UTF-8, beginning with `/`.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it lives on the stack for one request; a box would allocate")]
+pub(super) enum Canonical<'p> {
+    /// Nothing was encoded: the received path, perhaps without its session id.
+    AsReceived(&'p [u8]),
+    /// Escapes were decoded.
+    Decoded(SmallVec<[u8; 256]>),
+}
+
+impl<'p> Canonical<'p> {
+    /// Reads a path as received (without query), and refuses it if it is ambiguous.
+    pub(super) fn strict(raw: &'p [u8]) -> Result<Self, Reason> {
+        if raw.first() != Some(&b'/') {
+            return Err(Reason::PathRelative);
+        }
+        let (kept, encoded) = scan(raw)?;
+        let path = if encoded { Canonical::Decoded(decode(kept)?) } else { Canonical::AsReceived(kept) };
+        check_segments(path.as_bytes())?;
+        Ok(path)
+    }
+
+    /// The path.
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        match self {
+            Canonical::AsReceived(path) => path,
+            Canonical::Decoded(path) => path,
+        }
+    }
+}
+
+/// Refuses raw bytes that no path may have. Returns the path without its session id, and whether it has escapes.
+fn scan(raw: &[u8]) -> Result<(&[u8], bool), Reason> {
+    let mut encoded = false;
+    for (at, &byte) in raw.iter().enumerate() {
+        match KIND[usize::from(byte)] {
+            Kind::Plain => {}
+            Kind::Percent => encoded = true,
+            Kind::Semicolon => {
+                let (kept, parameter) = raw.split_at(at);
+                return if is_session_id(parameter) { Ok((kept, encoded)) } else { Err(Reason::PathMatrixParameter) };
+            }
+            Kind::Backslash => return Err(Reason::PathBackslash),
+            Kind::Control => return Err(Reason::PathControlCharacter),
+            Kind::NotAscii => return Err(Reason::PathNotAscii),
+            Kind::Invalid => return Err(Reason::PathInvalidCharacter),
+        }
+    }
+    Ok((raw, encoded))
+}
+
+/// `;jsessionid=VALUE` up to the end of the path. Tomcat knows the name in lower case only.
+fn is_session_id(parameter: &[u8]) -> bool {
+    let in_value = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'!' | b'-');
+    parameter.strip_prefix(b";jsessionid=").is_some_and(|value| !value.is_empty() && value.iter().all(in_value))
+}
+
+/// Decodes every escape once, and refuses those that change the structure of the path or leave another escape.
+fn decode(path: &[u8]) -> Result<SmallVec<[u8; 256]>, Reason> {
+    let mut decoded = SmallVec::new();
+    let mut rest = path;
+    while let Some((&first, after)) = rest.split_first() {
+        rest = after;
+        if first != b'%' {
+            decoded.push(first);
+            continue;
+        }
+        let (high, low) = match after {
+            [high, low, ..] => (hex(*high), hex(*low)),
+            _ => (None, None),
+        };
+        let (Some(high), Some(low)) = (high, low) else { return Err(Reason::PathBadEscape) };
+        match high << 4 | low {
+            b'/' => return Err(Reason::PathEncodedSlash),
+            b'\\' => return Err(Reason::PathEncodedBackslash),
+            // Tomcat takes it for an ordinary character, and whoever cuts parameters after decoding does not.
+            b';' => return Err(Reason::PathEncodedSemicolon),
+            byte if byte.is_ascii_control() => return Err(Reason::PathControlCharacter),
+            byte => decoded.push(byte),
+        }
+        rest = after.get(2..).unwrap_or_default();
+    }
+    let text = std::str::from_utf8(&decoded).map_err(|_| Reason::PathNotUtf8)?;
+    // The C1 controls, which take two bytes in UTF-8.
+    if !text.is_ascii() && text.chars().any(char::is_control) {
+        return Err(Reason::PathControlCharacter);
+    }
+    if decoded.windows(3).any(|w| matches!(w, [b'%', high, low] if hex(*high).is_some() && hex(*low).is_some())) {
+        return Err(Reason::PathDoubleEncoding);
+    }
+    Ok(decoded)
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}
+
+/// Refuses `//`, `.` and `..`. The last segment may be empty.
+fn check_segments(path: &[u8]) -> Result<(), Reason> {
+    for (at, &byte) in path.iter().enumerate() {
+        if byte != b'/' {
+            continue;
+        }
+        match path.get(at + 1..).unwrap_or_default() {
+            [b'/', ..] => return Err(Reason::PathEmptySegment),
+            [b'.'] | [b'.', b'/', ..] | [b'.', b'.'] | [b'.', b'.', b'/', ..] => return Err(Reason::PathDotSegment),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// What a raw byte is in a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// `/`, and what RFC 3986 allows in a segment (`pchar`) as it is, `;` excepted.
+    Plain,
+    Percent,
+    Semicolon,
+    Backslash,
+    Control,
+    NotAscii,
+    /// ASCII that has to be encoded: space `"` `#` `<` `>` `?` `[` `]` `^` `` ` `` `{` `|` `}`. Tomcat refuses them too.
+    Invalid,
+}
+
+const KIND: [Kind; 256] = {
+    let mut kinds = [Kind::Invalid; 256];
+    let mut byte = 0;
+    while byte < kinds.len() {
+        kinds[byte] = kind(byte as u8); // below 256 by the loop's condition
+        byte += 1;
+    }
+    kinds
+};
+
+const fn kind(byte: u8) -> Kind {
+    match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => Kind::Plain,
+        b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@' | b'/' => Kind::Plain,
+        b'%' => Kind::Percent,
+        b';' => Kind::Semicolon,
+        b'\\' => Kind::Backslash,
+        0..=0x1f | 0x7f => Kind::Control,
+        0x80.. => Kind::NotAscii,
+        _ => Kind::Invalid,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(raw: &str) -> Result<String, Reason> {
+        Canonical::strict(raw.as_bytes()).map(|path| String::from_utf8(path.as_bytes().to_vec()).unwrap())
+    }
+
+    #[test]
+    fn ordinary_paths_pass() {
+        for (raw, path) in [
+            ("/", "/"),
+            ("/services/echo", "/services/echo"),
+            ("/services/echo/", "/services/echo/"),
+            ("/a.b/..c/d../...", "/a.b/..c/d../..."), // dots that are no dot segment
+            ("/scim2/Users/user@example.com", "/scim2/Users/user@example.com"),
+            ("/odata/Orders(1)/Items('a,b')/$count", "/odata/Orders(1)/Items('a,b')/$count"),
+            ("/a+b/a%20b", "/a+b/a b"),                        // `+` is no space in a path
+            ("/users/J%C3%BCrgen", "/users/Jürgen"),           // UTF-8
+            ("/%63arbon", "/carbon"),                          // decoded, then decided
+            ("/a%3Fb/c%23d", "/a?b/c#d"),                      // harmless to the segments
+            ("/100%25/x", "/100%/x"),                          // a percent sign as such
+            ("/100%25zz", "/100%zz"),                          // and no second escape behind it
+            ("/carbon;jsessionid=AB12.node-1!x_y", "/carbon"), // learned from old links
+            ("/carbon/;jsessionid=AB12", "/carbon/"),
+        ] {
+            assert_eq!(read(raw).as_deref(), Ok(path), "{raw}");
+        }
+        assert!(matches!(Canonical::strict(b"/t/x/carbon;jsessionid=1"), Ok(Canonical::AsReceived(b"/t/x/carbon"))));
+    }
+
+    #[test]
+    fn ambiguous_paths_are_refused() {
+        for (raw, reason) in [
+            ("", Reason::PathRelative),
+            ("*", Reason::PathRelative), // OPTIONS *
+            ("carbon", Reason::PathRelative),
+            ("http://x/carbon", Reason::PathRelative), // absolute-form is taken apart before
+            ("%2fcarbon", Reason::PathRelative),
+            ("//carbon", Reason::PathEmptySegment),
+            ("/carbon//", Reason::PathEmptySegment),
+            ("/a//;jsessionid=1", Reason::PathEmptySegment),
+            ("/./carbon", Reason::PathDotSegment),
+            ("/x/../carbon", Reason::PathDotSegment),
+            ("/x/..", Reason::PathDotSegment),
+            ("/x/.", Reason::PathDotSegment),
+            ("/x/%2e%2e/carbon", Reason::PathDotSegment),
+            ("/x/.%2E/carbon", Reason::PathDotSegment),
+            ("/x/..;jsessionid=1", Reason::PathDotSegment), // cut first, as Tomcat does
+            ("/services/..;/carbon", Reason::PathMatrixParameter),
+            ("/;x/carbon", Reason::PathMatrixParameter),
+            ("/carbon;x", Reason::PathMatrixParameter),
+            ("/carbon;", Reason::PathMatrixParameter),
+            ("/carbon;jsessionid=", Reason::PathMatrixParameter),
+            ("/carbon;JSESSIONID=1", Reason::PathMatrixParameter),
+            ("/carbon;jsessionid=1/x", Reason::PathMatrixParameter), // not on the last segment
+            ("/carbon;jsessionid=1;x=2", Reason::PathMatrixParameter),
+            ("/carbon;jsessionid=%41", Reason::PathMatrixParameter),
+            ("/carbon%3bx", Reason::PathEncodedSemicolon),
+            ("/x%2fcarbon", Reason::PathEncodedSlash),
+            ("/x%2Fcarbon", Reason::PathEncodedSlash),
+            ("/x\\carbon", Reason::PathBackslash),
+            ("/x%5ccarbon", Reason::PathEncodedBackslash),
+            ("/%2563arbon", Reason::PathDoubleEncoding),
+            ("/x%252f", Reason::PathDoubleEncoding),
+            ("/x%25%32%66", Reason::PathDoubleEncoding), // digits encoded as well
+            ("/x%", Reason::PathBadEscape),
+            ("/x%4", Reason::PathBadEscape),
+            ("/x%u0041", Reason::PathBadEscape),
+            ("/x%zz", Reason::PathBadEscape),
+            ("/x%+1", Reason::PathBadEscape), // what integer parsers take
+            ("/x\0", Reason::PathControlCharacter),
+            ("/x\n", Reason::PathControlCharacter),
+            ("/x\u{7f}", Reason::PathControlCharacter),
+            ("/x%00", Reason::PathControlCharacter),
+            ("/x%0d%0a", Reason::PathControlCharacter),
+            ("/x%7f", Reason::PathControlCharacter),
+            ("/x%C2%85", Reason::PathControlCharacter), // C1
+            ("/x%ff", Reason::PathNotUtf8),
+            ("/%c0%af", Reason::PathNotUtf8),    // overlong slash
+            ("/%ed%a0%80", Reason::PathNotUtf8), // surrogate
+            ("/Jürgen", Reason::PathNotAscii),
+            ("/a b", Reason::PathInvalidCharacter),
+            ("/a?b", Reason::PathInvalidCharacter),
+            ("/a#b", Reason::PathInvalidCharacter),
+            ("/{a}", Reason::PathInvalidCharacter),
+            ("/a|b", Reason::PathInvalidCharacter),
+            ("/a\"b", Reason::PathInvalidCharacter),
+        ] {
+            assert_eq!(read(raw), Err(reason), "{raw:?}");
+        }
+        assert_eq!(Canonical::strict(b"/\xff").err(), Some(Reason::PathNotAscii));
+    }
+}

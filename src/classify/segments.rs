@@ -1,0 +1,99 @@
+//! Path segments, and how they are compared with the tables that deny.
+
+use smallvec::SmallVec;
+
+/// Room for a folded segment on the stack.
+pub(super) type Folded = SmallVec<[u8; 128]>;
+
+/// The first segment of `tail` and what follows it. A tail is empty or begins with `/`.
+///
+/// `/a/b` is `a` and `/b`; `/a/` is `a` and `/`; `/` is an empty segment and the empty tail; the empty tail has none.
+pub(super) fn split(tail: &[u8]) -> Option<(&[u8], &[u8])> {
+    let inside = tail.get(1..)?;
+    let end = inside.iter().position(|&b| b == b'/').unwrap_or(inside.len());
+    Some(inside.split_at(end))
+}
+
+/// Whether no segment follows: the tail is empty or `/`.
+pub(super) fn is_end(tail: &[u8]) -> bool {
+    matches!(tail, b"" | b"/")
+}
+
+/// The form in which a segment is looked up in a table that denies: in lower case as Java sees it, and cut at a decoded
+/// `?` or `#`, which a second reader would take for the end of the path.
+///
+/// Java's `equalsIgnoreCase` and `toLowerCase` take the Kelvin sign for `k`, `ſ` for `s`, `İ` and `ı` for `i`. No other
+/// character outside ASCII becomes an ASCII letter.
+pub(super) fn fold(segment: &[u8]) -> Folded {
+    let mut folded = Folded::new();
+    let mut rest = segment;
+    while let Some((&first, after)) = rest.split_first() {
+        let (byte, taken) = match rest {
+            [b'?' | b'#', ..] => break,
+            [0xe2, 0x84, 0xaa, ..] => (b'k', 3),
+            [0xc5, 0xbf, ..] => (b's', 2),
+            [0xc4, 0xb0 | 0xb1, ..] => (b'i', 2),
+            _ => (first.to_ascii_lowercase(), 1),
+        };
+        folded.push(byte);
+        rest = after.get(taken - 1..).unwrap_or_default();
+    }
+    folded
+}
+
+/// Whether `segment`, folded, is `word`, which is in lower case.
+pub(super) fn is(segment: &[u8], word: &[u8]) -> bool {
+    if segment.len() == word.len() {
+        // Folding never makes a segment longer, and a shorter one cannot be the word.
+        return segment.eq_ignore_ascii_case(word);
+    }
+    segment.len() > word.len() && !is_plain(segment) && fold(segment)[..] == *word
+}
+
+/// Whether folding changes nothing but ASCII case.
+pub(super) fn is_plain(segment: &[u8]) -> bool {
+    segment.iter().all(|b| b.is_ascii() && !matches!(b, b'?' | b'#'))
+}
+
+/// What follows the last `word` (in lower case) in `segment`, if it is there in any case.
+pub(super) fn after_last<'s>(segment: &'s [u8], word: &[u8]) -> Option<&'s [u8]> {
+    let at = segment.windows(word.len()).rposition(|window| window.eq_ignore_ascii_case(word))?;
+    segment.get(at + word.len()..)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn splits_as_documented() {
+        assert_eq!(split(b"/a/b"), Some((&b"a"[..], &b"/b"[..])));
+        assert_eq!(split(b"/a/"), Some((&b"a"[..], &b"/"[..])));
+        assert_eq!(split(b"/"), Some((&b""[..], &b""[..])));
+        assert_eq!(split(b""), None);
+    }
+
+    #[test]
+    fn folds_as_java_does() {
+        for (segment, folded) in [
+            ("Carbon", "carbon"),
+            ("\u{212a}eymanager", "keymanager"), // Kelvin sign
+            ("ſervıceſ", "services"),            // long s, dotless i
+            ("admİn", "admin"),                  // I with a dot
+            ("carbon?x", "carbon"),              // what a second reader would cut
+            ("carbon#x", "carbon"),
+            ("Größe", "größe"), // other characters stay
+            ("ΑDMIN", "Αdmin"), // a Greek capital Alpha is no A
+        ] {
+            assert_eq!(fold(segment.as_bytes())[..], *folded.as_bytes(), "{segment}");
+            assert!(is(segment.as_bytes(), folded.as_bytes()), "{segment}");
+        }
+        assert!(!is(b"carbonara", b"carbon") && !is(b"carbo", b"carbon"));
+    }
+
+    #[test]
+    fn finds_the_last_occurrence() {
+        assert_eq!(after_last(b"myServices.x-services/", b"services"), Some(&b"/"[..]));
+        assert_eq!(after_last(b"service", b"services"), None);
+    }
+}
