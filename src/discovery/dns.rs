@@ -1,0 +1,115 @@
+//! Resolves the host names of nodes off the request path, and again when an answer's time to live ends.
+//!
+//! A failed or empty answer changes nothing: the last good address stays, as a name server that fails must not take the
+//! cluster with it.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hickory_resolver::TokioResolver;
+use log::{error, info, warn};
+
+use crate::config::NodeHost;
+use crate::registry::{NodeIndex, Registry};
+
+/// Bounds for the time between two look-ups of a name, whatever its time to live.
+const SHORTEST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(300);
+
+/// The pause after a failed look-up; doubled with each further failure, up to [`LONGEST_RETRY`].
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+const LONGEST_RETRY: Duration = Duration::from_secs(10);
+
+/// Starts a task for each node whose host is a name.
+pub fn start(registry: &Arc<Registry>) {
+    let named: Vec<(NodeIndex, String)> = named_nodes(registry);
+    if named.is_empty() {
+        return;
+    }
+    let resolver = match TokioResolver::builder_tokio().and_then(|builder| builder.build()) {
+        Ok(resolver) => Arc::new(resolver),
+        Err(e) => return error!("host names of nodes cannot be resolved: {e}"),
+    };
+    for (index, name) in named {
+        tokio::spawn(follow(registry.clone(), resolver.clone(), index, name));
+    }
+}
+
+fn named_nodes(registry: &Registry) -> Vec<(NodeIndex, String)> {
+    let clusters = registry.config().clusters.iter().enumerate();
+    clusters
+        .flat_map(|(cluster, settings)| {
+            settings.nodes.iter().enumerate().filter_map(move |(node, settings)| match &settings.host {
+                NodeHost::Name(name) => Some((NodeIndex { cluster, node }, name.clone())),
+                NodeHost::Address(_) => None,
+            })
+        })
+        .collect()
+}
+
+/// Keeps the address of a node up to date until the process ends.
+async fn follow(registry: Arc<Registry>, resolver: Arc<TokioResolver>, index: NodeIndex, name: String) {
+    let mut retry = FIRST_RETRY;
+    loop {
+        let pause = match resolver.lookup_ip(name.as_str()).await {
+            Ok(answer) => {
+                let addresses: Vec<IpAddr> = answer.iter().collect();
+                if let Some(address) = choose(registry.address(index), &addresses)
+                    && registry.record_address(index, address)
+                {
+                    info!("{name} is {address}");
+                }
+                retry = FIRST_RETRY;
+                until(answer.valid_until(), Instant::now())
+            }
+            Err(e) => {
+                warn!("{name} cannot be resolved, its last address stays in use: {e}");
+                let pause = retry;
+                retry = (retry * 2).min(LONGEST_RETRY);
+                pause
+            }
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// The address to use: the one in use while the answer still holds it, else the first, IPv4 before IPv6.
+fn choose(current: Option<IpAddr>, answer: &[IpAddr]) -> Option<IpAddr> {
+    if let Some(current) = current.filter(|current| answer.contains(current)) {
+        return Some(current);
+    }
+    answer.iter().min_by_key(|address| address.is_ipv6()).copied()
+}
+
+fn until(deadline: Instant, now: Instant) -> Duration {
+    deadline.saturating_duration_since(now).clamp(SHORTEST, LONGEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_stays_while_the_name_has_it() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        for (current, answer, expected) in [
+            (None, vec!["10.0.0.1", "10.0.0.2"], Some("10.0.0.1")),
+            (Some("10.0.0.2"), vec!["10.0.0.1", "10.0.0.2"], Some("10.0.0.2")), // no needless change
+            (Some("10.0.0.3"), vec!["10.0.0.1"], Some("10.0.0.1")),             // the node moved
+            (None, vec!["2001:db8::1", "10.0.0.1"], Some("10.0.0.1")),          // IPv4 first
+            (Some("10.0.0.3"), vec![], None),                                   // an empty answer changes nothing
+        ] {
+            let answer: Vec<IpAddr> = answer.into_iter().map(ip).collect();
+            assert_eq!(choose(current.map(ip), &answer), expected.map(ip));
+        }
+    }
+
+    #[test]
+    fn look_ups_are_neither_frantic_nor_rare() {
+        let now = Instant::now();
+        assert_eq!(until(now, now), SHORTEST);
+        assert_eq!(until(now + Duration::from_secs(30), now), Duration::from_secs(30));
+        assert_eq!(until(now + Duration::from_secs(86_400), now), LONGEST);
+    }
+}

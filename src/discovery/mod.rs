@@ -1,0 +1,3 @@
+//! Where nodes are. One source a file.
+
+pub mod dns;

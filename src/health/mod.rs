@@ -1,0 +1,136 @@
+//! Health of one endpoint of one node: from single probe outcomes to *up* and *down*.
+//!
+//! [`Health::record`] is the whole rule, without clock or I/O; [`active`] asks the nodes and feeds it.
+
+pub mod active;
+
+use crate::config::HealthPolicy;
+
+/// What is known of an endpoint of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// No probe has ended yet.
+    Unknown,
+    /// May get requests.
+    Up,
+    /// Gets no requests.
+    Down,
+}
+
+impl State {
+    /// The word used in logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            State::Unknown => "unknown",
+            State::Up => "up",
+            State::Down => "down",
+        }
+    }
+}
+
+/// A change of [`State`], for the caller to log once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transition {
+    /// Before.
+    pub from: State,
+    /// After.
+    pub to: State,
+}
+
+/// The state of an endpoint and the run of outcomes that speaks against it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Health {
+    state: State,
+    /// Outcomes in a row that contradict `state`.
+    against: u32,
+}
+
+impl Health {
+    /// An endpoint that is probed, before its first probe.
+    pub const fn unknown() -> Self {
+        Health { state: State::Unknown, against: 0 }
+    }
+
+    /// An endpoint that is never probed: up for good.
+    pub const fn unprobed() -> Self {
+        Health { state: State::Up, against: 0 }
+    }
+
+    /// What is known now.
+    pub const fn state(&self) -> State {
+        self.state
+    }
+
+    /// Takes in the outcome of a probe.
+    ///
+    /// The first outcome decides at once, so that a start does not wait for `rise` probes; after that `rise` good
+    /// answers in a row bring the endpoint up and `fall` bad ones take it down.
+    pub fn record(&mut self, good: bool, policy: &HealthPolicy) -> Option<Transition> {
+        let (agrees, needed) = match self.state {
+            State::Unknown => (false, 1),
+            State::Up => (good, policy.fall),
+            State::Down => (!good, policy.rise),
+        };
+        if agrees {
+            self.against = 0;
+            return None;
+        }
+        self.against += 1;
+        if self.against < needed {
+            return None;
+        }
+        let from = self.state;
+        *self = Health { state: if good { State::Up } else { State::Down }, against: 0 };
+        Some(Transition { from, to: self.state })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const POLICY: HealthPolicy =
+        HealthPolicy { interval: Duration::from_secs(5), timeout: Duration::from_secs(2), rise: 2, fall: 3 };
+
+    /// Plays outcomes (`+` good, `-` bad) and returns the state after each.
+    fn play(outcomes: &str) -> String {
+        let mut health = Health::unknown();
+        outcomes
+            .chars()
+            .map(|outcome| {
+                let before = health.state();
+                let transition = health.record(outcome == '+', &POLICY);
+                assert_eq!(
+                    transition.is_some(),
+                    before != health.state(),
+                    "a transition is told exactly when it happens"
+                );
+                match health.state() {
+                    State::Unknown => '?',
+                    State::Up => 'U',
+                    State::Down => 'd',
+                }
+            })
+            .collect()
+    }
+
+    #[test]
+    fn rise_and_fall() {
+        for (outcomes, states) in [
+            ("+", "U"),                 // the first outcome decides
+            ("-", "d"),                 // in both directions
+            ("+--+---", "UUUUUUd"),     // a good answer starts the count again
+            ("-+-++", "ddddU"),         // two in a row bring it up
+            ("+---++---", "UUUddUUUd"), // and so on
+        ] {
+            assert_eq!(play(outcomes), states, "{outcomes}");
+        }
+    }
+
+    #[test]
+    fn an_unprobed_endpoint_is_up() {
+        assert_eq!(Health::unprobed().state(), State::Up);
+    }
+}
