@@ -1,0 +1,118 @@
+//! Where clients come in: sockets, TLS, and the life of a connection.
+//!
+//! The sockets are our own rather than the framework's, because a stop must let half-sent requests finish, because the
+//! real port must be known before the first client comes, and because each thread has sockets of its own.
+
+mod answer;
+mod connection;
+mod drain;
+mod socket;
+mod tls;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use log::{debug, error};
+use pingora::apps::HttpServerApp;
+use pingora::server::{ListenFds, ShutdownWatch};
+use pingora::services::Service;
+use tokio::net::{TcpListener, TcpStream};
+
+pub use answer::{Answer, Answering};
+pub use connection::Timeouts;
+pub use drain::Drain;
+pub use socket::{BindError, Socket, bind};
+pub use tls::{Acceptor, TlsError};
+
+/// The pause after a failed `accept`, so that "too many open files" does not become a busy loop.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A socket, and what serves the connections that come in on it.
+pub struct Entrance<A> {
+    /// The socket, not yet in a runtime.
+    pub socket: Socket,
+    /// TLS, or `None` for clear text.
+    pub tls: Option<Acceptor>,
+    /// How long clients are waited for.
+    pub timeouts: Timeouts,
+    /// What serves the requests.
+    pub app: Arc<A>,
+}
+
+/// The entrances that one thread serves.
+pub struct Edge<A> {
+    name: String,
+    entrances: Vec<Entrance<A>>,
+    drain: Arc<Drain>,
+}
+
+impl<A> Edge<A> {
+    /// A service that serves `entrances` on one thread until `drain` begins.
+    pub fn new(name: String, entrances: Vec<Entrance<A>>, drain: Arc<Drain>) -> Self {
+        Edge { name, entrances, drain }
+    }
+}
+
+#[async_trait]
+impl<A: HttpServerApp + Send + Sync + 'static> Service for Edge<A> {
+    async fn start_service(&mut self, _: Option<ListenFds>, _: ShutdownWatch, _: usize) {
+        let entrances = self.entrances.drain(..).map(|entrance| {
+            let drain = self.drain.clone();
+            tokio::spawn(accept_until_drain(entrance, drain))
+        });
+        for accepting in entrances.collect::<Vec<_>>() {
+            if let Err(e) = accepting.await {
+                error!("{}: no longer accepts connections: {e}", self.name);
+            }
+        }
+        // The connections that are left live on in this thread's runtime.
+        self.drain.emptied().await;
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn threads(&self) -> Option<usize> {
+        Some(1)
+    }
+}
+
+async fn accept_until_drain<A: HttpServerApp + Send + Sync + 'static>(entrance: Entrance<A>, drain: Arc<Drain>) {
+    let Entrance { socket, tls, timeouts, app } = entrance;
+    let name = socket.name().to_owned();
+    let listener = match TcpListener::from_std(socket.into_listener()) {
+        Ok(listener) => listener,
+        Err(e) => return error!("{name}: cannot accept connections: {e}"),
+    };
+    let mut draining = drain.watch();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = draining.wait_for(|&begun| begun) => return,
+        };
+        match accepted {
+            Ok((stream, client)) => {
+                let serve = connection::serve(stream, client, tls.clone(), timeouts, app.clone(), drain.clone());
+                tokio::spawn(serve);
+            }
+            Err(e) if is_of_one_connection(&e) => debug!("{name}: a client left before it was accepted: {e}"),
+            Err(e) => {
+                error!("{name}: cannot accept a connection: {e}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Errors of `accept` that concern one connection only, and not the socket.
+fn is_of_one_connection(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+/// Sets what every connection needs.
+fn prepare(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)
+}

@@ -1,0 +1,72 @@
+//! TLS towards clients, in its plain form.
+
+use std::fmt;
+use std::sync::Arc;
+
+use pingora::protocols::IO;
+use pingora::protocols::tls::SslStream;
+use pingora::protocols::tls::server::handshake;
+use pingora::tls::error::ErrorStack;
+use pingora::tls::ssl::{AlpnError, SslAcceptor, SslFiletype, SslMethod, select_next_proto};
+
+use crate::config::ListenerTls;
+
+/// HTTP/2 first, then HTTP/1.1, in the form of RFC 7301.
+const PROTOCOLS: &[u8] = b"\x02h2\x08http/1.1";
+
+/// Does the handshakes of a listener.
+#[derive(Clone)]
+pub struct Acceptor(Arc<SslAcceptor>);
+
+/// A certificate or key that cannot be used.
+#[derive(Debug)]
+pub struct TlsError {
+    file: String,
+    what: &'static str,
+    source: ErrorStack,
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {}", self.file, self.what, self.source)
+    }
+}
+
+impl std::error::Error for TlsError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+impl Acceptor {
+    /// Reads certificate and key.
+    ///
+    /// # Errors
+    /// A file cannot be read, is not PEM, or the key is not the certificate's.
+    pub fn load(tls: &ListenerTls) -> Result<Self, TlsError> {
+        let (certificate, key) = (tls.certificate.display(), tls.key.display());
+        let failed = |file: &dyn fmt::Display, what| {
+            let file = file.to_string();
+            move |source| TlsError { file, what, source }
+        };
+        let mut builder = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls())
+            .map_err(failed(&certificate, "cannot set up TLS"))?;
+        builder
+            .set_certificate_chain_file(&tls.certificate)
+            .map_err(failed(&certificate, "is not a certificate chain in PEM form"))?;
+        builder
+            .set_private_key_file(&tls.key, SslFiletype::PEM)
+            .map_err(failed(&key, "is not a private key in PEM form, or not the certificate's"))?;
+        builder.check_private_key().map_err(failed(&key, "is not the key of the certificate"))?;
+        builder.set_alpn_select_callback(|_, offered| {
+            // A client that offers neither is served HTTP/1.1, as if it had offered nothing.
+            select_next_proto(PROTOCOLS, offered).ok_or(AlpnError::NOACK)
+        });
+        Ok(Acceptor(Arc::new(builder.build())))
+    }
+
+    /// Does the server's side of a handshake.
+    pub(super) async fn accept<S: IO>(&self, stream: S) -> pingora::Result<SslStream<S>> {
+        handshake(&self.0, stream).await
+    }
+}
