@@ -1,0 +1,83 @@
+//! The listener for operators and their tools: health, readiness, metrics.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use log::error;
+use pingora::Result;
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::ServerSession;
+
+use crate::edge::{Answer, Drain};
+use crate::observe::metrics::Metrics;
+use crate::registry::Registry;
+
+/// Answers on the admin listener.
+pub struct Admin {
+    registry: Arc<Registry>,
+    metrics: Arc<Metrics>,
+    drain: Arc<Drain>,
+}
+
+impl Admin {
+    /// Answers about the state of these.
+    pub fn new(registry: Arc<Registry>, metrics: Arc<Metrics>, drain: Arc<Drain>) -> Self {
+        Admin { registry, metrics, drain }
+    }
+
+    /// 200 if requests can be served: the process is not stopping and every pool has a ready member.
+    fn readiness(&self) -> (StatusCode, String) {
+        if self.drain.begun() {
+            return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned());
+        }
+        let snapshot = self.registry.snapshot();
+        let empty = snapshot.pools().filter(|view| view.ready() == 0);
+        let missing: Vec<String> = empty
+            .map(|view| format!("{}/{} {}: no ready node\n", view.pool.cluster, view.pool.role, view.pool.endpoint))
+            .collect();
+        match missing.is_empty() {
+            true => (StatusCode::OK, "ready\n".to_owned()),
+            false => (StatusCode::SERVICE_UNAVAILABLE, missing.concat()),
+        }
+    }
+
+    fn metrics(&self) -> (StatusCode, String) {
+        for node in self.registry.nodes() {
+            self.metrics.in_flight(node.cluster(), node.id(), node.in_flight());
+        }
+        self.metrics.process(self.drain.open(), self.registry.snapshot().generation);
+        match self.metrics.render() {
+            Ok(text) => (StatusCode::OK, text),
+            Err(e) => {
+                error!("the metrics cannot be shown: {e}");
+                (StatusCode::INTERNAL_SERVER_ERROR, "see the log\n".to_owned())
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Answer for Admin {
+    async fn answer(&self, session: &mut ServerSession) -> Result<()> {
+        let request = session.req_header();
+        let (status, body) = match (&request.method, request.uri.path()) {
+            (&Method::GET | &Method::HEAD, "/healthz") => (StatusCode::OK, "ok\n".to_owned()),
+            (&Method::GET | &Method::HEAD, "/readyz") => self.readiness(),
+            (&Method::GET | &Method::HEAD, "/metrics") => self.metrics(),
+            (_, "/healthz" | "/readyz" | "/metrics") => (StatusCode::METHOD_NOT_ALLOWED, "only GET\n".to_owned()),
+            _ => (StatusCode::NOT_FOUND, "there are /healthz, /readyz and /metrics\n".to_owned()),
+        };
+        let head = request.method == Method::HEAD;
+        let mut header = ResponseHeader::build(status, Some(3))?;
+        header.insert_header(http::header::CONTENT_TYPE, "text/plain; version=0.0.4")?;
+        header.insert_header(http::header::CONTENT_LENGTH, body.len().to_string())?;
+        header.insert_header(http::header::CACHE_CONTROL, "no-store")?;
+        session.write_response_header(Box::new(header)).await?;
+        if !head {
+            session.write_response_body(Bytes::from(body), true).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,300 @@
+//! All wiring: a checked configuration in, a running server out.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use log::{info, warn};
+use pingora::proxy::HttpProxy;
+use pingora::server::configuration::ServerConf;
+use pingora::server::{ListenFds, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
+use pingora::services::Service;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::admin::Admin;
+use crate::config::{AccessLog, Config, Listener};
+use crate::discovery;
+use crate::edge::{Acceptor, Answer, Answering, BindError, Drain, Edge, Entrance, Socket, Timeouts, TlsError, bind};
+use crate::health;
+use crate::observe::access::AccessWriter;
+use crate::observe::metrics::Metrics;
+use crate::proxy::{MAX_ATTEMPTS, Proxy, TrustStore};
+use crate::registry::Registry;
+
+/// For a TLS handshake of a client.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why the program cannot start. The text says what to do.
+#[derive(Debug)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    Bind(BindError),
+    /// A listener's certificate or key cannot be used.
+    Tls(TlsError),
+    /// Certificates to verify nodes with cannot be used; one sentence each.
+    Trust(Vec<String>),
+    /// The access log cannot be opened.
+    AccessLog(AccessLog, io::Error),
+    /// The metrics cannot be set up.
+    Metrics(String),
+    /// A socket has no address.
+    Socket(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Bind(e) => write!(f, "{e}"),
+            StartError::Tls(e) => write!(f, "{e}"),
+            StartError::Trust(problems) => write!(f, "{}", problems.join("\n")),
+            StartError::AccessLog(AccessLog::File(path), e) => {
+                write!(f, "server.access_log: cannot open {}: {e}", path.display())
+            }
+            StartError::AccessLog(_, e) => write!(f, "server.access_log: cannot start: {e}"),
+            StartError::Metrics(e) => write!(f, "metrics: {e}"),
+            StartError::Socket(e) => write!(f, "a listening socket has no address: {e}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<BindError> for StartError {
+    fn from(error: BindError) -> Self {
+        StartError::Bind(error)
+    }
+}
+
+impl From<TlsError> for StartError {
+    fn from(error: TlsError) -> Self {
+        StartError::Tls(error)
+    }
+}
+
+/// A listener that is open.
+#[derive(Debug, Clone)]
+pub struct Open {
+    /// The listener's name, or `admin`, or `node`.
+    pub name: String,
+    /// The address with its real port.
+    pub address: SocketAddr,
+}
+
+/// A server that is wired, with its sockets open, but not running yet.
+pub struct App {
+    server: Server,
+    drain: Arc<Drain>,
+    grace: Duration,
+    access: Option<Arc<AccessWriter>>,
+    open: Vec<Open>,
+}
+
+impl App {
+    /// A server without listeners.
+    fn empty(grace: Duration, conf: ServerConf) -> Self {
+        let drain = Arc::new(Drain::default());
+        let server = Server::new_with_opt_and_conf(None, conf);
+        App { server, drain, grace, access: None, open: Vec::new() }
+    }
+
+    /// Wires the load balancer and opens its listeners.
+    ///
+    /// # Errors
+    /// See [`StartError`]. Nothing is left open.
+    pub fn balancer(config: Config) -> Result<Self, StartError> {
+        let config = Arc::new(config);
+        let threads = config.server.threads.unwrap_or_else(available_threads);
+        let metrics = Arc::new(Metrics::new().map_err(|e| StartError::Metrics(e.to_string()))?);
+        let trust = Arc::new(TrustStore::load(&config).map_err(StartError::Trust)?);
+        let access = AccessWriter::open(&config.server.access_log, metrics.access_lines_lost().clone())
+            .map_err(|e| StartError::AccessLog(config.server.access_log.clone(), e))?;
+        let access = Arc::new(access);
+        let registry = Arc::new(Registry::new(config.clone(), metrics.clone()));
+
+        let mut app = App::empty(config.server.grace, server_conf(&config));
+        app.access = Some(access.clone());
+        let mut edges: Vec<Vec<Entrance<HttpProxy<Proxy>>>> = (0..threads).map(|_| Vec::new()).collect();
+        for listener in &config.listeners {
+            let listener = Arc::new(listener.clone());
+            let proxy =
+                || Proxy::new(listener.clone(), registry.clone(), trust.clone(), access.clone(), metrics.clone());
+            app.open_listener(&listener, proxy, &mut edges)?;
+        }
+        for (thread, entrances) in edges.into_iter().enumerate() {
+            app.server.add_service(Edge::new(format!("edge-{thread}"), entrances, app.drain.clone()));
+        }
+        let admin = Admin::new(registry.clone(), metrics, app.drain.clone());
+        app.answer("admin", &config.admin.bind, admin)?;
+        app.server.add_service(Control { registry, trust });
+        Ok(app)
+    }
+
+    /// Opens a listener's addresses, once for each thread.
+    fn open_listener(
+        &mut self,
+        listener: &Listener,
+        proxy: impl Fn() -> Proxy,
+        edges: &mut [Vec<Entrance<HttpProxy<Proxy>>>],
+    ) -> Result<(), StartError> {
+        let tls = listener.tls.as_ref().map(Acceptor::load).transpose()?;
+        let timeouts = Timeouts { handshake: HANDSHAKE_TIMEOUT, idle: listener.timeouts.idle };
+        // One proxy for each thread: its idle connections to nodes are the thread's own.
+        let proxies: Vec<_> = edges.iter().map(|_| Arc::new(http_proxy(proxy(), &self.server.configuration))).collect();
+        for &address in &listener.bind {
+            let sockets = bind(listener.name.as_str(), address, edges.len())?;
+            self.note_open(sockets.first())?;
+            for ((socket, app), entrances) in sockets.into_iter().zip(&proxies).zip(edges.iter_mut()) {
+                entrances.push(Entrance { socket, tls: tls.clone(), timeouts, app: app.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a server that answers by itself.
+    ///
+    /// # Errors
+    /// An address cannot be listened on.
+    fn answer(
+        &mut self,
+        name: &str,
+        addresses: &[SocketAddr],
+        answer: impl Answer + 'static,
+    ) -> Result<(), StartError> {
+        let app = Arc::new(Answering(answer));
+        let timeouts = Timeouts { handshake: HANDSHAKE_TIMEOUT, idle: Duration::from_secs(60) };
+        let mut entrances = Vec::new();
+        for &address in addresses {
+            for socket in bind(name, address, 1)? {
+                self.note_open(Some(&socket))?;
+                entrances.push(Entrance { socket, tls: None, timeouts, app: app.clone() });
+            }
+        }
+        self.server.add_service(Edge::new(name.to_owned(), entrances, self.drain.clone()));
+        Ok(())
+    }
+
+    fn note_open(&mut self, socket: Option<&Socket>) -> Result<(), StartError> {
+        if let Some(socket) = socket {
+            let address = socket.address().map_err(StartError::Socket)?;
+            self.open.push(Open { name: socket.name().to_owned(), address });
+        }
+        Ok(())
+    }
+
+    /// A server of stub nodes, each on an address of its own.
+    ///
+    /// # Errors
+    /// An address cannot be listened on.
+    pub fn nodes(nodes: impl IntoIterator<Item = (SocketAddr, crate::node::StubNode)>) -> Result<Self, StartError> {
+        let mut app = App::empty(Duration::from_secs(5), ServerConf { work_stealing: false, ..ServerConf::default() });
+        for (address, node) in nodes {
+            app.answer("node", &[address], node)?;
+        }
+        Ok(app)
+    }
+
+    /// The listeners that are open, with their real ports.
+    pub fn open(&self) -> &[Open] {
+        &self.open
+    }
+
+    /// Runs until SIGTERM or SIGINT. SIGTERM lets requests in flight finish, for as long as the grace period allows.
+    pub fn run(self) {
+        for open in &self.open {
+            info!("listening: {} {}", open.name, open.address);
+        }
+        let stop = Stop { drain: self.drain.clone(), grace: self.grace };
+        self.server.run(RunArgs { shutdown_signal: Box::new(stop) });
+        if let Some(access) = self.access {
+            access.close();
+        }
+    }
+}
+
+/// One thread for each processor that the process may use; cgroup quotas and CPU affinity count.
+fn available_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn server_conf(config: &Config) -> ServerConf {
+    let keepalive = config.clusters.iter().flat_map(|cluster| &cluster.pools).map(|pool| pool.keepalive.connections);
+    ServerConf {
+        // Each service says itself how many threads it has: one.
+        threads: 1,
+        work_stealing: false,
+        // The framework has one limit for all pools of a listener.
+        upstream_keepalive_pool_size: keepalive.sum::<usize>().max(1),
+        max_retries: MAX_ATTEMPTS,
+        // The stop is ours, see `Stop`.
+        grace_period_seconds: Some(0),
+        graceful_shutdown_timeout_seconds: Some(0),
+        ..ServerConf::default()
+    }
+}
+
+fn http_proxy(proxy: Proxy, conf: &Arc<ServerConf>) -> HttpProxy<Proxy> {
+    let mut proxy = HttpProxy::new(proxy, conf.clone());
+    proxy.handle_init_modules();
+    proxy
+}
+
+/// Probes and name resolution: everything that reports to the registry.
+struct Control {
+    registry: Arc<Registry>,
+    trust: Arc<TrustStore>,
+}
+
+#[async_trait]
+impl Service for Control {
+    async fn start_service(&mut self, _: Option<ListenFds>, mut shutdown: ShutdownWatch, _: usize) {
+        discovery::dns::start(&self.registry);
+        health::active::start(&self.registry, &self.trust);
+        // The tasks run until this service's runtime ends; an error means that the server is gone.
+        let _ = shutdown.wait_for(|&stopping| stopping).await;
+    }
+
+    fn name(&self) -> &str {
+        "control"
+    }
+
+    fn threads(&self) -> Option<usize> {
+        Some(1)
+    }
+}
+
+/// When and how the process stops.
+struct Stop {
+    drain: Arc<Drain>,
+    grace: Duration,
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for Stop {
+    /// Returns when nothing is left to do; the framework then ends at once.
+    async fn recv(&self) -> ShutdownSignal {
+        let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+        else {
+            warn!("signals cannot be caught: the process can only be killed");
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => info!("SIGTERM: finishing what is in flight, for at most {:?}", self.grace),
+            _ = interrupt.recv() => {
+                info!("SIGINT: stopping at once");
+                return ShutdownSignal::FastShutdown;
+            }
+        }
+        self.drain.begin();
+        tokio::select! {
+            () = self.drain.emptied() => info!("all connections are finished"),
+            () = tokio::time::sleep(self.grace) => {
+                warn!("the grace period is over; {} connections are cut off", self.drain.open());
+            }
+            _ = interrupt.recv() => info!("SIGINT: not waiting any longer"),
+        }
+        ShutdownSignal::FastShutdown
+    }
+}

@@ -1,0 +1,199 @@
+//! The commands.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use http::StatusCode;
+use log::{error, warn};
+
+use crate::app::App;
+use crate::config;
+use crate::demo;
+use crate::ids::{NAME_RULE, Name, Role};
+use crate::node::StubNode;
+use crate::probe;
+
+/// An elastic load balancer for WSO2 Carbon worker/manager clusters.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the load balancer
+    Run {
+        /// The configuration file
+        #[arg(long, short)]
+        config: PathBuf,
+    },
+    /// Check configuration files and report every problem
+    Check {
+        /// Print the configuration with all presets and defaults filled in
+        #[arg(long)]
+        effective: bool,
+        /// The configuration files
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Run an embedded cluster, one manager and three workers, with the load balancer in front
+    Demo {
+        /// Where clients of services connect to
+        #[arg(long, default_value = "127.0.0.1:8280")]
+        public: SocketAddr,
+        /// Where users of the management console connect to
+        #[arg(long, default_value = "127.0.0.1:9443")]
+        management: SocketAddr,
+        /// Where health, readiness and metrics are
+        #[arg(long, default_value = "127.0.0.1:9601")]
+        admin: SocketAddr,
+    },
+    /// Run a stub node, which answers with JSON of what it received
+    Node {
+        /// What the node is: manager or worker
+        #[arg(long, default_value = "worker", value_parser = role)]
+        role: Role,
+        /// The node's id
+        #[arg(long, default_value = "node", value_parser = name)]
+        id: Name,
+        /// Where the node listens; port 0 lets the system choose
+        #[arg(long, default_value = "127.0.0.1:9763")]
+        listen: SocketAddr,
+        /// The time from request to answer, such as 20ms
+        #[arg(long, default_value = "0s", value_parser = humantime::parse_duration)]
+        delay: Duration,
+        /// The status of every answer
+        #[arg(long, default_value = "200")]
+        status: StatusCode,
+    },
+    /// Ask a running load balancer whether it is healthy; exit status 0 or 1
+    Probe {
+        /// The URL to ask, over HTTP
+        #[arg(env = "CARBON_ELB_PROBE", default_value = "http://127.0.0.1:9601/healthz")]
+        url: String,
+    },
+}
+
+fn role(text: &str) -> Result<Role, String> {
+    Role::ALL.into_iter().find(|role| role.as_str() == text).ok_or_else(|| "allowed: manager, worker".to_owned())
+}
+
+fn name(text: &str) -> Result<Name, String> {
+    Name::parse(text).ok_or_else(|| format!("allowed: {NAME_RULE}"))
+}
+
+impl Cli {
+    /// Does what the command says, and returns the exit status of the process.
+    pub fn execute(self) -> ExitCode {
+        match self.command {
+            Command::Run { config } => run(&config),
+            Command::Check { effective, files } => check(&files, effective),
+            Command::Demo { public, management, admin } => demo(&demo::Addresses { public, management, admin }),
+            Command::Node { role, id, listen, delay, status } => {
+                started(App::nodes([(listen, StubNode::new(id, role, delay, status))]))
+            }
+            Command::Probe { url } => match probe::probe(&url) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(e) => {
+                    eprintln!("{url}: {e}");
+                    ExitCode::FAILURE
+                }
+            },
+        }
+    }
+}
+
+fn run(file: &Path) -> ExitCode {
+    match config::load(file) {
+        Ok(loaded) => {
+            for warning in &loaded.warnings {
+                warn!("{}", warning.in_file(file));
+            }
+            started(App::balancer(loaded.config))
+        }
+        Err(problems) => {
+            print_problems(file, problems.iter());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn started<E: std::fmt::Display>(app: Result<App, E>) -> ExitCode {
+    match app {
+        Ok(app) => {
+            app.run();
+            ExitCode::SUCCESS
+        }
+        Err(e) => {
+            error!("{e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn check(files: &[PathBuf], effective: bool) -> ExitCode {
+    let mut good = true;
+    for file in files {
+        match config::load(file) {
+            Ok(loaded) => {
+                print_problems(file, loaded.warnings.iter());
+                if effective {
+                    print!("{}", config::effective(&loaded.config));
+                } else {
+                    println!("{}: good, {} warnings", file.display(), loaded.warnings.len());
+                }
+            }
+            Err(problems) => {
+                good = false;
+                print_problems(file, problems.iter());
+                let errors = problems.iter().filter(|problem| problem.severity == config::Severity::Error).count();
+                println!("{}: {errors} errors", file.display());
+            }
+        }
+    }
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn print_problems<'a>(file: &Path, problems: impl Iterator<Item = &'a config::Problem>) {
+    for problem in problems {
+        eprintln!("{}", problem.in_file(file));
+    }
+}
+
+/// The nodes run on a thread of their own, which ends with the process.
+fn demo(addresses: &demo::Addresses) -> ExitCode {
+    let nodes = match demo::nodes() {
+        Ok(nodes) => nodes,
+        Err(e) => {
+            error!("{e}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let open = nodes.open().to_vec();
+    let config = match demo::config(addresses, &open) {
+        Ok(config) => config,
+        Err(problems) => {
+            print_problems(Path::new("demo"), problems.iter());
+            return ExitCode::FAILURE;
+        }
+    };
+    let balancer = match App::balancer(config) {
+        Ok(balancer) => balancer,
+        Err(e) => {
+            error!("{e}");
+            return ExitCode::FAILURE;
+        }
+    };
+    print!("{}", demo::welcome(&open, balancer.open()));
+    // A closed terminal is no reason to stop.
+    let _ = std::io::stdout().flush();
+    std::thread::spawn(move || nodes.run());
+    balancer.run();
+    ExitCode::SUCCESS
+}

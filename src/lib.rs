@@ -1,0 +1,41 @@
+//! An elastic load balancer for WSO2 Carbon worker/manager clusters.
+//!
+//! # The life of a request
+//!
+//! 1. [`edge`] accepts the connection on a socket of the thread that will serve it, does the TLS handshake, and reads one
+//!    request after another. Each listener has its own [`proxy::Proxy`], which knows whose pools the listener leads to.
+//! 2. [`classify`] decides, from host and path alone, which cluster and role the request is for, or why it is refused. It
+//!    is pure: no clock, no I/O, no state.
+//! 3. [`registry`] holds the newest snapshot of all pools. The request takes it once and keeps it to its end.
+//! 4. [`pool`] chooses a member through an algorithm of [`select`], and counts the request on the member's node with a
+//!    [`member::Lease`].
+//! 5. [`proxy`] connects to the node, or takes an idle connection, sends the request on with the forwarding headers set,
+//!    and streams the answer back. If no connection can be made, the next member is chosen.
+//! 6. [`observe`] turns the outcome into a line of the access log and into metrics. The lease ends.
+//!
+//! # What the requests are routed by
+//!
+//! [`config`] reads the YAML file into types that cannot be wrong. [`health`] and [`discovery`] watch the nodes and tell
+//! the [`registry`], which is the only writer and publishes whole snapshots. [`admin`] shows the state to operators.
+//! [`app`] wires all of this; [`cli`] has the commands, among them a [`demo`] with stub [`node`]s and the [`probe`] that a
+//! container's health check uses.
+#![forbid(unsafe_code)]
+
+pub mod admin;
+pub mod app;
+pub mod classify;
+pub mod cli;
+pub mod config;
+pub mod demo;
+pub mod discovery;
+pub mod edge;
+pub mod health;
+pub mod ids;
+pub mod member;
+pub mod node;
+pub mod observe;
+pub mod pool;
+pub mod probe;
+pub mod proxy;
+pub mod registry;
+pub mod select;

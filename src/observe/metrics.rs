@@ -1,0 +1,205 @@
+//! Counters for Prometheus.
+//!
+//! A request finds its counters without a look-up by label: they hang on its pool, or are indexed by reason.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry as Collected, TextEncoder,
+};
+
+use crate::ids::{ClusterName, Endpoint, NodeId, Role};
+
+/// Upper bounds of the latency histogram, in seconds: from a cached answer to the read timeout of a pool.
+const LATENCY_BUCKETS: [f64; 14] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 300.0];
+
+/// Classes of status codes; the first stands for a request that got no answer at all.
+const CODE_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// All metrics of the process.
+#[derive(Debug)]
+pub struct Metrics {
+    collected: Collected,
+    requests: IntCounterVec,
+    seconds: HistogramVec,
+    connections: IntCounterVec,
+    retries: IntCounterVec,
+    refused: IntCounterVec,
+    node_up: IntGaugeVec,
+    in_flight: IntGaugeVec,
+    access_lines_lost: IntCounter,
+    client_connections: IntGauge,
+    snapshot: IntGauge,
+}
+
+/// The counters of one role of one cluster.
+#[derive(Debug)]
+pub struct PoolMetrics {
+    requests: [IntCounter; CODE_CLASSES.len()],
+    seconds: Histogram,
+    new_connections: IntCounter,
+    reused_connections: IntCounter,
+    retries: IntCounter,
+}
+
+impl Metrics {
+    /// Registers all metrics.
+    ///
+    /// # Errors
+    /// Two metrics of one name, which would be a mistake in this file.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let collected = Collected::new_custom(Some("carbon_elb".to_owned()), None)?;
+        let metrics = Metrics {
+            requests: IntCounterVec::new(
+                Opts::new("requests_total", "Requests that were routed to a pool, by class of the answer's status."),
+                &["cluster", "role", "code"],
+            )?,
+            seconds: HistogramVec::new(
+                HistogramOpts::new("request_seconds", "From the end of the request's header to the end of the answer.")
+                    .buckets(LATENCY_BUCKETS.to_vec()),
+                &["cluster", "role"],
+            )?,
+            connections: IntCounterVec::new(
+                Opts::new("upstream_connections_total", "Requests to nodes, by whether their connection was new."),
+                &["cluster", "role", "kind"],
+            )?,
+            retries: IntCounterVec::new(
+                Opts::new("retries_total", "Attempts beyond the first of a request."),
+                &["cluster", "role"],
+            )?,
+            refused: IntCounterVec::new(
+                Opts::new("refused_total", "Requests that were answered without asking a node, by reason."),
+                &["reason"],
+            )?,
+            node_up: IntGaugeVec::new(
+                Opts::new("node_up", "1 if the health check of the node's endpoint says up."),
+                &["cluster", "node", "endpoint"],
+            )?,
+            in_flight: IntGaugeVec::new(
+                Opts::new("in_flight", "Requests that a node is busy with."),
+                &["cluster", "node"],
+            )?,
+            access_lines_lost: IntCounter::new(
+                "access_lines_lost_total",
+                "Access lines that were dropped because the log could not be written fast enough.",
+            )?,
+            client_connections: IntGauge::new("client_connections", "Open connections of clients.")?,
+            snapshot: IntGauge::new("snapshot_generation", "Grows each time members, addresses or health change.")?,
+            collected,
+        };
+        metrics.register()?;
+        Ok(metrics)
+    }
+
+    fn register(&self) -> Result<(), prometheus::Error> {
+        let all: [Box<dyn prometheus::core::Collector>; 10] = [
+            Box::new(self.requests.clone()),
+            Box::new(self.seconds.clone()),
+            Box::new(self.connections.clone()),
+            Box::new(self.retries.clone()),
+            Box::new(self.refused.clone()),
+            Box::new(self.node_up.clone()),
+            Box::new(self.in_flight.clone()),
+            Box::new(self.access_lines_lost.clone()),
+            Box::new(self.client_connections.clone()),
+            Box::new(self.snapshot.clone()),
+        ];
+        all.into_iter().try_for_each(|metric| self.collected.register(metric))
+    }
+
+    /// The counters of a role of a cluster.
+    pub fn pool(&self, cluster: &ClusterName, role: Role) -> Arc<PoolMetrics> {
+        let labels = [cluster.as_str(), role.as_str()];
+        let connections = |kind| self.connections.with_label_values(&[labels[0], labels[1], kind]);
+        Arc::new(PoolMetrics {
+            requests: CODE_CLASSES.map(|code| self.requests.with_label_values(&[labels[0], labels[1], code])),
+            seconds: self.seconds.with_label_values(&labels),
+            new_connections: connections("new"),
+            reused_connections: connections("reused"),
+            retries: self.retries.with_label_values(&labels),
+        })
+    }
+
+    /// Counts a request that no node was asked for.
+    pub fn refused(&self, reason: &str) {
+        self.refused.with_label_values(&[reason]).inc();
+    }
+
+    /// Shows whether a node's endpoint is up.
+    pub fn node_up(&self, cluster: &ClusterName, node: &NodeId, endpoint: Endpoint, up: bool) {
+        self.node_up.with_label_values(&[cluster.as_str(), node.as_str(), endpoint.as_str()]).set(i64::from(up));
+    }
+
+    /// Shows how many requests a node is busy with.
+    pub fn in_flight(&self, cluster: &ClusterName, node: &NodeId, requests: usize) {
+        let requests = i64::try_from(requests).unwrap_or(i64::MAX);
+        self.in_flight.with_label_values(&[cluster.as_str(), node.as_str()]).set(requests);
+    }
+
+    /// Counts access lines that were dropped.
+    pub fn access_lines_lost(&self) -> &IntCounter {
+        &self.access_lines_lost
+    }
+
+    /// Shows the open connections of clients and the generation of the snapshot in use.
+    pub fn process(&self, client_connections: usize, generation: u64) {
+        self.client_connections.set(i64::try_from(client_connections).unwrap_or(i64::MAX));
+        self.snapshot.set(i64::try_from(generation).unwrap_or(i64::MAX));
+    }
+
+    /// All metrics in the text format of Prometheus.
+    ///
+    /// # Errors
+    /// A metric without samples or with a label that is not text, which would be a mistake in this file.
+    pub fn render(&self) -> Result<String, prometheus::Error> {
+        TextEncoder::new().encode_to_string(&self.collected.gather())
+    }
+}
+
+impl PoolMetrics {
+    /// Counts a finished request; `status` is 0 if the client got no answer.
+    pub fn finished(&self, status: u16, took: Duration) {
+        let class = usize::from(status / 100).min(CODE_CLASSES.len() - 1);
+        self.requests[class].inc();
+        self.seconds.observe(took.as_secs_f64());
+    }
+
+    /// Counts a request that was given to a node.
+    pub fn connected(&self, reused: bool) {
+        if reused { self.reused_connections.inc() } else { self.new_connections.inc() }
+    }
+
+    /// Counts an attempt beyond the first.
+    pub fn retried(&self) {
+        self.retries.inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Name;
+
+    #[test]
+    fn what_is_counted_is_rendered() {
+        let metrics = Metrics::new().unwrap();
+        let pool = metrics.pool(&Name::parse("esb").unwrap(), Role::Worker);
+        pool.finished(204, Duration::from_millis(3));
+        pool.finished(0, Duration::from_millis(3));
+        pool.connected(true);
+        metrics.refused("host_unknown");
+        let text = metrics.render().unwrap();
+        for line in [
+            r#"carbon_elb_requests_total{cluster="esb",code="2xx",role="worker"} 1"#,
+            r#"carbon_elb_requests_total{cluster="esb",code="none",role="worker"} 1"#,
+            r#"carbon_elb_upstream_connections_total{cluster="esb",kind="reused",role="worker"} 1"#,
+            r#"carbon_elb_refused_total{reason="host_unknown"} 1"#,
+            r#"carbon_elb_request_seconds_count{cluster="esb",role="worker"} 2"#,
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! What the program tells of itself: one record for each request, as an access line and in the metrics.
+
+pub mod access;
+pub mod metrics;

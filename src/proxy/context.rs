@@ -1,0 +1,209 @@
+//! What is known of a request while it is on its way, and what became of it in the end.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use pingora::proxy::Session;
+use pingora::upstreams::peer::HttpPeer;
+use smallvec::SmallVec;
+
+use super::{MAX_ATTEMPTS, headers};
+use crate::classify::{Class, Decision};
+use crate::config::Listener;
+use crate::ids::{ClusterName, Endpoint, Role};
+use crate::member::Lease;
+use crate::observe::access::Entry;
+use crate::observe::metrics::Metrics;
+use crate::pool::{Member, Pool, PoolView};
+use crate::registry::Snapshot;
+
+/// What is known of a request.
+#[derive(Debug)]
+pub struct Context {
+    started: Instant,
+    /// Why no node was asked, or why none could answer.
+    pub(super) refused: Option<&'static str>,
+    /// When the node's header was there.
+    pub(super) first_byte: Option<Instant>,
+    route: Option<Route>,
+    /// The cluster that a refused request was for.
+    refused_cluster: Option<ClusterName>,
+    lease: Option<Lease>,
+    /// Positions of members that were asked, in the pool's view of the snapshot.
+    tried: SmallVec<[usize; 4]>,
+    attempts: usize,
+    reused: Option<bool>,
+    connected: Option<Instant>,
+}
+
+/// Where a request goes.
+#[derive(Debug)]
+struct Route {
+    snapshot: Arc<Snapshot>,
+    cluster: usize,
+    role: Role,
+    endpoint: Endpoint,
+    class: Class,
+    tenant: Option<Box<str>>,
+}
+
+impl Route {
+    fn view(&self) -> Option<&PoolView> {
+        self.snapshot.pool(self.cluster, self.role, self.endpoint)
+    }
+}
+
+impl Context {
+    /// A request whose header has just been read.
+    pub(super) fn new(now: Instant) -> Self {
+        Context {
+            started: now,
+            refused: None,
+            first_byte: None,
+            route: None,
+            refused_cluster: None,
+            lease: None,
+            tried: SmallVec::new(),
+            attempts: 0,
+            reused: None,
+            connected: None,
+        }
+    }
+
+    /// Keeps the decision, and the snapshot that it was made on.
+    pub(super) fn route(&mut self, snapshot: Arc<Snapshot>, decision: Decision<'_>, endpoint: Endpoint) {
+        let Decision { cluster, role, class, tenant } = decision;
+        let tenant = tenant.map(|tenant| Box::from(&*tenant));
+        self.route = Some(Route { snapshot, cluster, role, endpoint, class, tenant });
+    }
+
+    /// Keeps which cluster a refused request was for.
+    pub(super) fn cluster_refused(&mut self, snapshot: &Snapshot, cluster: Option<usize>) {
+        let pool = cluster.and_then(|cluster| {
+            let roles = Role::ALL.into_iter();
+            roles.flat_map(|role| Endpoint::ALL.map(|e| snapshot.pool(cluster, role, e))).flatten().next()
+        });
+        self.refused_cluster = pool.map(|view| view.pool.cluster.clone());
+    }
+
+    /// Chooses a member that was not asked before, counts the request on it, and makes a peer of it.
+    pub(super) fn pick(&mut self, peer: impl FnOnce(&Pool, &Member) -> Box<HttpPeer>) -> Option<Box<HttpPeer>> {
+        // The lease of an attempt that failed ends before the next member is chosen.
+        self.lease = None;
+        let view = self.route.as_ref()?.view()?;
+        let picked = view.pick(&self.tried)?;
+        if self.attempts > 0 {
+            view.pool.metrics.retried();
+        }
+        let peer = peer(&view.pool, picked.member);
+        self.lease = Some(picked.lease);
+        self.tried.push(picked.position);
+        self.attempts += 1;
+        Some(peer)
+    }
+
+    /// Whether a member remains that was not asked.
+    pub(super) fn another_member(&self) -> bool {
+        let ready = self.route.as_ref().and_then(Route::view).map_or(0, PoolView::ready);
+        self.tried.len() < ready && self.attempts < MAX_ATTEMPTS
+    }
+
+    /// Lets the next [`Context::pick`] return the member that was asked last: it only closed an idle connection.
+    pub(super) fn retry_same_pool(&mut self) {
+        if !self.another_member() {
+            self.tried.clear();
+        }
+    }
+
+    /// Notes that a connection to the member is there.
+    pub(super) fn connected(&mut self, reused: bool) {
+        self.refused = None;
+        self.reused = Some(reused);
+        self.connected = Some(Instant::now());
+        if let Some(view) = self.route.as_ref().and_then(Route::view) {
+            view.pool.metrics.connected(reused);
+        }
+    }
+
+    /// Notes why the request could not be answered, unless something more exact is known.
+    pub(super) fn failed(&mut self, reason: &'static str) {
+        self.refused.get_or_insert(reason);
+    }
+
+    /// The member that was asked last, and the settings of its pool.
+    pub(super) fn asked(&self) -> Option<(&Pool, &Member)> {
+        let view = self.route.as_ref()?.view()?;
+        Some((&view.pool, view.member(*self.tried.last()?)?))
+    }
+
+    /// The request in words, for log lines about errors.
+    pub(super) fn describe(&self) -> String {
+        match (&self.route, &self.lease) {
+            (Some(route), Some(lease)) => format!("{}/{} {}", lease.node().cluster(), route.role, lease.node().id()),
+            _ => "request".to_owned(),
+        }
+    }
+
+    /// Ends the request: the node is free again.
+    pub(super) fn finish(&mut self, session: &Session) -> Outcome {
+        let took = self.started.elapsed();
+        let status = session.response_written().map_or(0, |response| response.status.as_u16());
+        let lease = self.lease.take();
+        let node = lease.as_ref().map(|lease| lease.node().id().clone());
+        Outcome { time: SystemTime::now() - took, took, status, node }
+    }
+}
+
+/// What became of a request: the access line and the metrics are made of this.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    time: SystemTime,
+    took: Duration,
+    status: u16,
+    node: Option<crate::ids::NodeId>,
+}
+
+impl Outcome {
+    /// Counts the request.
+    pub(super) fn count(&self, metrics: &Metrics, context: &Context) {
+        match context.route.as_ref().and_then(Route::view) {
+            Some(view) => view.pool.metrics.finished(self.status, self.took),
+            None => metrics.refused(context.refused.unwrap_or("not_routed")),
+        }
+    }
+
+    /// The request's line in the access log.
+    pub(super) fn entry<'a>(&'a self, session: &'a Session, context: &'a Context, listener: &'a Listener) -> Entry<'a> {
+        let request = session.req_header();
+        let route = context.route.as_ref();
+        let view = route.and_then(Route::view);
+        let since_start = |then: Option<Instant>| then.map(|then| then.duration_since(context.started));
+        Entry {
+            time: self.time,
+            listener: listener.name.as_str(),
+            client: session.client_addr().and_then(|address| address.as_inet()).copied(),
+            method: request.method.as_str(),
+            host: headers::host(request).unwrap_or_default(),
+            path: headers::path(request),
+            protocol: match request.version {
+                http::Version::HTTP_2 => "HTTP/2.0",
+                http::Version::HTTP_11 => "HTTP/1.1",
+                _ => "HTTP/1.0",
+            },
+            status: self.status,
+            bytes: session.body_bytes_sent(),
+            received: session.body_bytes_read(),
+            cluster: view.map(|view| &view.pool.cluster).or(context.refused_cluster.as_ref()).map(|name| name.as_str()),
+            role: route.map(|route| route.role.as_str()),
+            class: route.map(|route| route.class.as_str()),
+            tenant: route.and_then(|route| route.tenant.as_deref()),
+            node: self.node.as_ref().map(|id| id.as_str()),
+            attempts: context.attempts,
+            reused: context.reused,
+            connect_ms: since_start(context.connected),
+            first_byte_ms: since_start(context.first_byte),
+            total_ms: Some(self.took),
+            reason: context.refused,
+        }
+    }
+}

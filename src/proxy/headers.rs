@@ -1,0 +1,131 @@
+//! What is read from a request's header, and what a node gets to see of it.
+
+use http::header::{COOKIE, FORWARDED, HOST, HeaderName, HeaderValue};
+use pingora::Result;
+use pingora::http::RequestHeader;
+use pingora::proxy::Session;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// Further headers by which a client could claim to be somebody else.
+const CLAIMS: [HeaderName; 5] = [
+    FORWARDED,
+    HeaderName::from_static("x-forwarded-server"),
+    HeaderName::from_static("x-forwarded-prefix"),
+    HeaderName::from_static("x-real-ip"),
+    // Some CGI-like applications take this for a proxy to use (CVE-2016-5385).
+    HeaderName::from_static("proxy"),
+];
+
+/// Host and port that the client asked for: `:authority` in HTTP/2, `Host` in HTTP/1.
+pub(super) fn host(request: &RequestHeader) -> Option<&[u8]> {
+    let header = request.headers.get(HOST).map(HeaderValue::as_bytes);
+    match request.version {
+        http::Version::HTTP_2 => request.uri.authority().map(|authority| authority.as_str().as_bytes()).or(header),
+        _ => header,
+    }
+}
+
+/// The path as it came, without the query.
+pub(super) fn path(request: &RequestHeader) -> &[u8] {
+    split_target(request).0
+}
+
+/// The query as it came, without the question mark; empty if there is none.
+pub(super) fn query(request: &RequestHeader) -> &[u8] {
+    split_target(request).1
+}
+
+fn split_target(request: &RequestHeader) -> (&[u8], &[u8]) {
+    let target = request.raw_path();
+    match target.iter().position(|&byte| byte == b'?') {
+        Some(end) => (&target[..end], &target[end + 1..]),
+        None => (target, b""),
+    }
+}
+
+/// Prepares the header for a node: the client's own claims go, ours are set, `Host` stays.
+pub(super) fn forward(session: &Session, request: &mut RequestHeader, tls: bool) -> Result<()> {
+    for claim in &CLAIMS {
+        request.remove_header(claim);
+    }
+    match session.client_addr().and_then(|address| address.as_inet()) {
+        Some(client) => request.insert_header(X_FORWARDED_FOR, client.ip().to_canonical().to_string())?,
+        None => drop(request.remove_header(&X_FORWARDED_FOR)),
+    }
+    let (proto, default_port) = if tls { ("https", "443") } else { ("http", "80") };
+    request.insert_header(X_FORWARDED_PROTO, HeaderValue::from_static(proto))?;
+    match host(session.req_header()).and_then(|host| HeaderValue::from_bytes(host).ok()) {
+        Some(host) => {
+            let port = port(host.as_bytes()).and_then(|port| HeaderValue::from_bytes(port).ok());
+            request.insert_header(X_FORWARDED_PORT, port.unwrap_or(HeaderValue::from_static(default_port)))?;
+            request.insert_header(X_FORWARDED_HOST, host)?;
+        }
+        None => {
+            request.remove_header(&X_FORWARDED_HOST);
+            request.remove_header(&X_FORWARDED_PORT);
+        }
+    }
+    merge_cookies(request)
+}
+
+/// The port in `host:port` or `[address]:port`.
+pub(super) fn port(host: &[u8]) -> Option<&[u8]> {
+    let colon = host.iter().rposition(|&byte| byte == b':')?;
+    let (port, bracket) = (&host[colon + 1..], host.iter().rposition(|&byte| byte == b']'));
+    (bracket.is_none_or(|bracket| bracket < colon) && !port.is_empty()).then_some(port)
+}
+
+/// HTTP/2 clients may send their cookies in several fields, which HTTP/1 does not allow (RFC 9113, 8.2.3).
+fn merge_cookies(request: &mut RequestHeader) -> Result<()> {
+    let mut fields = request.headers.get_all(COOKIE).iter();
+    let (Some(first), Some(second)) = (fields.next(), fields.next()) else { return Ok(()) };
+    let mut merged = [first.as_bytes(), second.as_bytes()].join(&b"; "[..]);
+    for field in fields {
+        merged.extend_from_slice(b"; ");
+        merged.extend_from_slice(field.as_bytes());
+    }
+    request.insert_header(COOKIE, merged)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_of_a_host() {
+        for (host, expected) in [
+            ("esb.example.com", None),
+            ("esb.example.com:8243", Some("8243")),
+            ("esb.example.com:", None),
+            ("[2001:db8::1]", None), // the colons are the address's
+            ("[2001:db8::1]:8243", Some("8243")),
+        ] {
+            assert_eq!(port(host.as_bytes()), expected.map(str::as_bytes), "{host}");
+        }
+    }
+
+    #[test]
+    fn cookies_of_http2_become_one_field() {
+        let mut request = RequestHeader::build("GET", b"/", None).unwrap();
+        for cookie in ["a=1", "b=2", "c=3"] {
+            request.append_header(COOKIE, cookie).unwrap();
+        }
+        merge_cookies(&mut request).unwrap();
+        let fields: Vec<_> = request.headers.get_all(COOKIE).iter().collect();
+        assert_eq!(fields, ["a=1; b=2; c=3"]);
+    }
+
+    #[test]
+    fn the_query_is_not_part_of_the_path() {
+        let targets = [("/a?b=/c?", "/a", "b=/c?"), ("/a", "/a", ""), ("/?", "/", ""), ("/a%3Fb", "/a%3Fb", "")];
+        for (target, expected_path, expected_query) in targets {
+            let request = RequestHeader::build("GET", target.as_bytes(), None).unwrap();
+            assert_eq!(path(&request), expected_path.as_bytes(), "{target}");
+            assert_eq!(query(&request), expected_query.as_bytes(), "{target}");
+        }
+    }
+}
