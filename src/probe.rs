@@ -49,9 +49,14 @@ mod tests {
         let url = format!("http://{}/healthz", listener.local_addr().unwrap());
         let server = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut request = [0; 16];
-            stream.read_exact(&mut request).unwrap();
-            assert_eq!(&request, b"GET /healthz HTT");
+            // All of it is read: closing with bytes unread would reset the connection.
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                request.extend(byte);
+            }
+            assert!(request.starts_with(b"GET /healthz HTTP/1.1\r\n"), "{:?}", String::from_utf8_lossy(&request));
             stream.write_all(answer.as_bytes()).unwrap();
         });
         let outcome = probe(&url);

@@ -1,7 +1,7 @@
 //! From the facts of a request to the pool that serves it, or to the reason why none does.
 //!
 //! Pure: a [`Classifier`] is compiled once from the configuration and answers from tables. The order of things is host
-//! ([`hosts`]), path ([`path`]: one canonical form), management and services ([`rules`]), tenant.
+//! (`hosts`), path (`path`: one canonical form), management and services (`rules`), tenant.
 //!
 //! What **denies** is matched leniently: without regard to case, behind any number of tenants, admin services anywhere
 //! in the path. What **allows** is matched exactly. A path between the two is refused on both sides.

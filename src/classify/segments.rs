@@ -57,7 +57,10 @@ pub(super) fn is_plain(segment: &[u8]) -> bool {
 
 /// What follows the last `word` (in lower case) in `segment`, if it is there in any case.
 pub(super) fn after_last<'s>(segment: &'s [u8], word: &[u8]) -> Option<&'s [u8]> {
-    let at = segment.windows(word.len()).rposition(|window| window.eq_ignore_ascii_case(word))?;
+    let first = word.first()?;
+    // The first letter decides nearly always, and costs least.
+    let starts = |window: &[u8]| window.first().is_some_and(|b| b.eq_ignore_ascii_case(first));
+    let at = segment.windows(word.len()).rposition(|window| starts(window) && window.eq_ignore_ascii_case(word))?;
     segment.get(at + word.len()..)
 }
 

@@ -38,6 +38,9 @@ impl AdminTable {
 
     /// The name as written in the table, if a part of `folded` is in it.
     fn find(&self, folded: &[u8]) -> Option<&[u8]> {
+        if self.names.is_empty() {
+            return None;
+        }
         parts(folded).find_map(|part| self.names.get(part)).map(|name| &name[..])
     }
 }
@@ -117,6 +120,9 @@ impl ServiceRules {
     /// and `/services-UserAdmin` all name `UserAdmin`. Inside one segment only the tables count, since `*Admin*` would
     /// hit ordinary words.
     pub(super) fn hidden_admin(&self, segment: &[u8], tail: &[u8]) -> bool {
+        if segment.len() < b"services".len() {
+            return false; // folding never makes it longer
+        }
         let folded;
         let segment = if is_plain(segment) {
             segment
@@ -147,9 +153,10 @@ impl ServiceRules {
 /// The candidates for a service name in a segment: all of it, each part between other characters than letters, digits,
 /// `_` and `-`, and the latter without the ending of an endpoint.
 fn parts(segment: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let inner = |b: &u8| !(b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
-    let parts = segment.split(inner).flat_map(|part| [part, without_endpoint(part).unwrap_or(part)]);
-    std::iter::once(segment).chain(parts)
+    let separator = |b: &u8| !(b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+    let whole = Some(segment).filter(|segment| segment.iter().any(separator));
+    let parts = segment.split(separator).flat_map(|part| [Some(part), without_endpoint(part)]).flatten();
+    parts.chain(whole)
 }
 
 /// `NAME` of `NAMEHttpsSoap11Endpoint`; case does not matter.

@@ -23,7 +23,7 @@ const LONGEST_CYCLE: u64 = 65_536;
 /// untried member can be far away if a tried one has nearly all the weight.
 const LOOK_AHEAD: usize = 32;
 
-/// The order of one cycle. See the [module](self).
+/// The order of one cycle of turns, as an earliest-deadline-first schedule.
 #[derive(Debug)]
 pub struct RoundRobin {
     /// Positions of members; each as often as its weight says.
@@ -142,7 +142,7 @@ mod tests {
             (&[7, 7, 7], &[0, 1, 2, 0, 1, 2]), // equal weights: plain round robin
             (&[2, 1, 1], &[0, 1, 0, 2, 0, 1, 0, 2]),
             (&[5, 1, 1], &[0, 0, 0, 1, 0, 0, 2]),
-            (&[100, 50], &[0, 1, 0, 0, 1, 0]), // the divisor makes the cycle short
+            (&[100, 50], &[0, 0, 1, 0, 0, 1]), // the divisor makes the cycle short
             (&[0, 3, 0, 3], &[1, 3, 1, 3]),    // weight 0 is nobody
         ] {
             assert_eq!(picks(weights, order.len()), order, "{weights:?}");
@@ -203,7 +203,7 @@ mod tests {
         assert!(seen.iter().all(|&count| (64..=67).contains(&count)));
         // Exact up to 256 members of any weight.
         let weights: Vec<u16> = (0..256).map(|i| 256 - (i % 2)).collect();
-        assert_eq!(RoundRobin::new(&weights).cycle_len(), weights.iter().map(|&w| usize::from(w)).sum());
+        assert_eq!(RoundRobin::new(&weights).cycle_len(), weights.iter().map(|&w| usize::from(w)).sum::<usize>());
     }
 
     #[test]

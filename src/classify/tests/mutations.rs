@@ -195,7 +195,7 @@ fn the_model_takes_the_targets_for_management() {
 fn mutated_management_urls_never_go_to_workers() {
     let classifiers = classifiers();
     let mut runner = proptest::test_runner::TestRunner::new_with_rng(
-        ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() },
+        ProptestConfig { cases: 6_000, failure_persistence: None, ..ProptestConfig::default() },
         proptest::test_runner::TestRng::deterministic_rng(proptest::test_runner::RngAlgorithm::ChaCha),
     );
     let mutations = prop::collection::vec((mutation(), any::<usize>()), 1..5);
@@ -215,7 +215,7 @@ fn mutated_management_urls_never_go_to_workers() {
         .unwrap();
     // The mutations must bite, or the test shows nothing.
     let still_management = still_management.get();
-    assert!(still_management > 5_000, "only {still_management} of 20,000 were still management to Tomcat");
+    assert!(still_management > 1_500, "only {still_management} of 6,000 were still management to Tomcat");
 }
 
 proptest! {
