@@ -1,0 +1,74 @@
+//! Classification and selection allocate nothing for an ordinary request.
+//!
+//! One test in a file of its own: the counter is the whole process's.
+
+use std::alloc::System;
+use std::hint::black_box;
+use std::path::Path;
+use std::sync::atomic::AtomicUsize;
+
+use carbon_elb::classify::{Classifier, Facts};
+use carbon_elb::config::{self, Algorithm, Serves};
+use carbon_elb::ids::Endpoint;
+use carbon_elb::select::Selector;
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const CONFIG: &str = r#"
+listeners:
+  api: { bind: ["127.0.0.1:18243"], role: worker, endpoint: passthrough }
+clusters:
+  esb:
+    product: esb
+    mode: separated
+    hosts: { worker: [esb.example.com, "*.esb.example.com"], manager: [mgt.esb.example.com] }
+    services: [echo]
+    endpoints: { servlet: { scheme: http, port: 9763 }, passthrough: { scheme: http, port: 8280 } }
+    nodes:
+      - { id: mgr-1, host: 127.0.0.1, roles: [manager] }
+      - { id: wk-1, host: 127.0.0.2, roles: [worker] }
+"#;
+
+/// The allocations of 100 runs. The test harness has threads that may allocate at the same time, so that the least of
+/// several attempts counts.
+fn allocations(mut run: impl FnMut()) -> usize {
+    let attempt = |_| {
+        let region = Region::new(ALLOCATOR);
+        (0..100).for_each(|_| run());
+        let change = region.change();
+        change.allocations + change.reallocations
+    };
+    (0..20).map(attempt).min().unwrap_or_default()
+}
+
+#[test]
+fn ordinary_requests_allocate_nothing() {
+    let loaded = config::parse(CONFIG, Path::new(".")).unwrap_or_else(|problems| panic!("{problems:?}"));
+    let classifier = Classifier::new(&loaded.config);
+    let (worker, manager) = ((Serves::Worker, Endpoint::Passthrough), (Serves::Manager, Endpoint::Servlet));
+    for ((serves, endpoint), host, path, served) in [
+        (worker, "esb.example.com", "/services/echo", true),
+        (worker, "ESB.example.com:8243", "/services/echo.echoHttpsSoap12Endpoint/op", true),
+        (worker, "x.esb.example.com", "/pizzashack/1.0.0/menu", true),
+        (worker, "esb.example.com", "/t/wso2.com/services/echo", true),
+        (worker, "esb.example.com", "/t/wso2.com/users/J%C3%BCrgen", true),
+        (manager, "mgt.esb.example.com", "/carbon/admin/login.jsp", true),
+        (manager, "mgt.esb.example.com", "/t/wso2.com/carbon/;jsessionid=AB12.node-1", true),
+        (manager, "mgt.esb.example.com", "/services/UserAdmin", true),
+        (worker, "esb.example.com", "/carbon/", false), // a refusal is as cheap
+        (worker, "esb.example.com", "/services/..;/carbon/", false),
+        (worker, "unknown.example.com", "/", false),
+    ] {
+        let facts = Facts { serves, endpoint, host: Some(host.as_bytes()), path: path.as_bytes() };
+        assert_eq!(classifier.classify(&facts).is_ok(), served, "{path}");
+        assert_eq!(allocations(|| drop(black_box(classifier.classify(black_box(&facts))))), 0, "{path}");
+    }
+
+    let (selector, turn) = (Selector::new(Algorithm::RoundRobin, &[3, 2, 1]), AtomicUsize::new(0));
+    assert_eq!(allocations(|| _ = black_box(selector.pick(&turn, |member| member == 0))), 0);
+
+    // The counter counts.
+    assert!(allocations(|| drop(black_box(Box::new(1)))) >= 100);
+}
