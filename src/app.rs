@@ -21,7 +21,7 @@ use crate::edge::{Acceptor, Answer, Answering, BindError, Drain, Edge, Entrance,
 use crate::health;
 use crate::observe::access::AccessWriter;
 use crate::observe::metrics::Metrics;
-use crate::proxy::{MAX_ATTEMPTS, Proxy, TrustStore};
+use crate::proxy::{MAX_ATTEMPTS, Observed, Proxy, TrustStore};
 use crate::registry::Registry;
 
 /// For a TLS handshake of a client.
@@ -116,11 +116,13 @@ impl App {
 
         let mut app = App::empty(config.server.grace, server_conf(&config));
         app.access = Some(access.clone());
+        let observed = Observed { access, metrics: metrics.clone() };
         let mut edges: Vec<Vec<Entrance<HttpProxy<Proxy>>>> = (0..threads).map(|_| Vec::new()).collect();
         for listener in &config.listeners {
             let listener = Arc::new(listener.clone());
+            let drain = app.drain.clone();
             let proxy =
-                || Proxy::new(listener.clone(), registry.clone(), trust.clone(), access.clone(), metrics.clone());
+                || Proxy::new(listener.clone(), registry.clone(), trust.clone(), observed.clone(), drain.clone());
             app.open_listener(&listener, proxy, &mut edges)?;
         }
         for (thread, entrances) in edges.into_iter().enumerate() {
@@ -203,10 +205,7 @@ impl App {
 
     /// Runs until SIGTERM or SIGINT. SIGTERM lets requests in flight finish, for as long as the grace period allows.
     pub fn run(self) {
-        for open in &self.open {
-            info!("listening: {} {}", open.name, open.address);
-        }
-        let stop = Stop { drain: self.drain.clone(), grace: self.grace };
+        let stop = Stop { open: self.open, drain: self.drain.clone(), grace: self.grace };
         self.server.run(RunArgs { shutdown_signal: Box::new(stop) });
         if let Some(access) = self.access {
             access.close();
@@ -267,6 +266,7 @@ impl Service for Control {
 
 /// When and how the process stops.
 struct Stop {
+    open: Vec<Open>,
     drain: Arc<Drain>,
     grace: Duration,
 }
@@ -280,6 +280,10 @@ impl ShutdownSignalWatch for Stop {
             warn!("signals cannot be caught: the process can only be killed");
             return std::future::pending().await;
         };
+        // Whoever reads these lines may send a signal at once, so they come when signals can be caught.
+        for open in &self.open {
+            info!("listening: {} {}", open.name, open.address);
+        }
         tokio::select! {
             _ = terminate.recv() => info!("SIGTERM: finishing what is in flight, for at most {:?}", self.grace),
             _ = interrupt.recv() => {

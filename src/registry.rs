@@ -132,24 +132,28 @@ impl Registry {
         self.state.lock().iter().flat_map(|cluster| cluster.nodes.iter().map(|node| node.node.clone())).collect()
     }
 
-    /// The endpoints that some pool needs, with the nodes that offer them: what is to be probed.
+    /// The endpoints of nodes that are to be probed.
     pub fn probed(&self) -> Vec<(NodeIndex, Endpoint)> {
-        let clusters = self.state.lock();
-        let mut probed = Vec::new();
-        for (cluster, state) in clusters.iter().enumerate() {
-            let Some(config) = self.config.clusters.get(cluster) else { continue };
-            for endpoint in Endpoint::ALL {
-                if config.endpoints[endpoint.index()].health == HealthProbe::Off {
-                    continue;
-                }
-                let nodes = config.nodes.iter().enumerate();
-                let needed = nodes.filter(|(_, node)| {
-                    node.roles.iter().any(|role| state.pools[role.index()][endpoint.index()].is_some())
-                });
-                probed.extend(needed.map(|(node, _)| (NodeIndex { cluster, node }, endpoint)));
+        let is_probed = |index: NodeIndex, endpoint: Endpoint| {
+            let cluster = self.config.clusters.get(index.cluster);
+            cluster.is_some_and(|cluster| cluster.endpoints[endpoint.index()].health != HealthProbe::Off)
+        };
+        self.used().into_iter().filter(|&(index, endpoint)| is_probed(index, endpoint)).collect()
+    }
+
+    /// The endpoints of nodes that some pool leads to.
+    fn used(&self) -> Vec<(NodeIndex, Endpoint)> {
+        let mut used = Vec::new();
+        for (cluster, (config, state)) in self.config.clusters.iter().zip(self.state.lock().iter()).enumerate() {
+            for (node, settings) in config.nodes.iter().enumerate() {
+                let leads_to = |endpoint: &Endpoint| {
+                    settings.roles.iter().any(|role| state.pools[role.index()][endpoint.index()].is_some())
+                };
+                let endpoints = Endpoint::ALL.into_iter().filter(leads_to);
+                used.extend(endpoints.map(|endpoint| (NodeIndex { cluster, node }, endpoint)));
             }
         }
-        probed
+        used
     }
 
     /// Publishes the state. The caller holds the lock on it.
@@ -159,12 +163,13 @@ impl Registry {
         self.published.store(Arc::new(next));
     }
 
-    /// Gives every probed endpoint a line in the metrics before its first probe.
+    /// Gives every endpoint in use a line in the metrics before its first probe.
     fn show_all_nodes(&self) {
-        for (index, endpoint) in self.probed() {
-            let clusters = self.state.lock();
-            if let Some(node) = clusters.get(index.cluster).and_then(|cluster| cluster.nodes.get(index.node)) {
-                self.metrics.node_up(node.node.cluster(), node.node.id(), endpoint, false);
+        for (index, endpoint) in self.used() {
+            let mut clusters = self.state.lock();
+            if let Some(state) = node_mut(&mut clusters, index) {
+                let up = state.health[endpoint.index()].state() == State::Up;
+                self.metrics.node_up(state.node.cluster(), state.node.id(), endpoint, up);
             }
         }
     }

@@ -61,12 +61,13 @@ impl Trie {
             let key = if self.folding { fold(segment.as_bytes()) } else { Folded::from_slice(segment.as_bytes()) };
             self.longest = self.longest.max(key.len());
             let new = self.nodes.len();
-            at = *self.nodes[at].children.entry(key[..].into()).or_insert(new);
+            let node = &mut self.nodes[at]; // the root, or pushed below
+            at = *node.children.entry(key[..].into()).or_insert(new);
             if at == new {
                 self.nodes.push(Node::default());
             }
         }
-        let found = &mut self.nodes[at].found;
+        let found = &mut self.nodes[at].found; // the root, or pushed above
         match mark {
             Mark::Management => found.management = true,
             Mark::Shared => found.listed = Some(Mark::Shared),

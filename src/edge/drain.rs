@@ -12,6 +12,8 @@ use tokio::sync::watch;
 #[derive(Debug)]
 pub struct Drain {
     begun: watch::Sender<bool>,
+    /// The same as `begun`, for those who ask for every request.
+    stopping: AtomicBool,
     /// How many connections are open, for whoever waits for the last to end.
     open: watch::Sender<usize>,
     connections: Mutex<AHashMap<u64, Arc<Activity>>>,
@@ -22,6 +24,7 @@ impl Default for Drain {
     fn default() -> Self {
         Drain {
             begun: watch::Sender::new(false),
+            stopping: AtomicBool::new(false),
             open: watch::Sender::new(0),
             connections: Mutex::default(),
             next_id: AtomicU64::new(0),
@@ -32,6 +35,7 @@ impl Default for Drain {
 impl Drain {
     /// Begins the stop: listeners close, and so do connections that wait for their next request.
     pub fn begin(&self) {
+        self.stopping.store(true, Ordering::Release);
         self.begun.send_replace(true);
         for activity in self.connections.lock().values() {
             activity.stop();
@@ -40,7 +44,7 @@ impl Drain {
 
     /// Whether the stop has begun.
     pub fn begun(&self) -> bool {
-        *self.begun.borrow()
+        self.stopping.load(Ordering::Acquire)
     }
 
     /// Tells when the stop begins.

@@ -1,9 +1,10 @@
 //! What is read from a request's header, and what a node gets to see of it.
 
-use http::header::{COOKIE, FORWARDED, HOST, HeaderName, HeaderValue};
+use http::header::{CONNECTION, COOKIE, FORWARDED, HOST, HeaderName, HeaderValue};
 use pingora::Result;
-use pingora::http::RequestHeader;
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
+use smallvec::SmallVec;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -72,6 +73,40 @@ pub(super) fn forward(session: &Session, request: &mut RequestHeader, tls: bool)
     merge_cookies(request)
 }
 
+/// Fields of an answer that are about the connection to the node, and not about the answer (RFC 9110, 7.6.1). The
+/// framework sets what is true of the client's connection, and takes care of `Transfer-Encoding`.
+const HOP_BY_HOP: [HeaderName; 2] =
+    [HeaderName::from_static("keep-alive"), HeaderName::from_static("proxy-connection")];
+
+/// Fields that `Connection` cannot take away: without them the answer would be another one.
+const NOT_TO_BE_NOMINATED: [&str; 6] =
+    ["close", "keep-alive", "upgrade", "content-length", "content-type", "transfer-encoding"];
+
+/// Ends the node's hop-by-hop fields here. An upgrade needs them.
+pub(super) fn strip_hop_by_hop(response: &mut ResponseHeader) {
+    if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
+        return;
+    }
+    for name in &HOP_BY_HOP {
+        response.remove_header(name);
+    }
+    if !response.headers.contains_key(CONNECTION) {
+        return;
+    }
+    for name in nominated(response) {
+        response.remove_header(&name);
+    }
+    response.remove_header(&CONNECTION);
+}
+
+/// The fields that `Connection` names.
+fn nominated(response: &ResponseHeader) -> SmallVec<[HeaderName; 2]> {
+    let fields = response.headers.get_all(CONNECTION).iter();
+    let names = fields.flat_map(|field| field.as_bytes().split(|&byte| byte == b',')).map(<[u8]>::trim_ascii);
+    let names = names.filter(|name| NOT_TO_BE_NOMINATED.iter().all(|kept| !name.eq_ignore_ascii_case(kept.as_bytes())));
+    names.filter_map(|name| HeaderName::from_bytes(name).ok()).collect()
+}
+
 /// The port in `host:port` or `[address]:port`.
 pub(super) fn port(host: &[u8]) -> Option<&[u8]> {
     let colon = host.iter().rposition(|&byte| byte == b':')?;
@@ -106,6 +141,19 @@ mod tests {
         ] {
             assert_eq!(port(host.as_bytes()), expected.map(str::as_bytes), "{host}");
         }
+    }
+
+    #[test]
+    fn hop_by_hop_fields_end_here() {
+        let mut response = ResponseHeader::build(200, None).unwrap();
+        let fields =
+            [("Connection", "X-Hop, close"), ("Connection", "content-length"), ("X-Hop", "1"), ("Keep-Alive", "5")];
+        for (name, value) in fields.into_iter().chain([("Content-Length", "2"), ("X-Kept", "1")]) {
+            response.append_header(name, value).unwrap();
+        }
+        strip_hop_by_hop(&mut response);
+        let left: Vec<_> = response.headers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(left, ["content-length", "x-kept"]);
     }
 
     #[test]

@@ -22,6 +22,7 @@ use pingora::{Error, ErrorType, Result};
 
 use crate::classify::Facts;
 use crate::config::Listener;
+use crate::edge::Drain;
 use crate::observe::access::AccessWriter;
 use crate::observe::metrics::Metrics;
 use crate::registry::Registry;
@@ -41,20 +42,29 @@ pub struct Proxy {
     listener: Arc<Listener>,
     registry: Arc<Registry>,
     trust: Arc<TrustStore>,
-    access: Arc<AccessWriter>,
-    metrics: Arc<Metrics>,
+    observed: Observed,
+    drain: Arc<Drain>,
+}
+
+/// Where a proxy tells what became of its requests.
+#[derive(Clone)]
+pub struct Observed {
+    /// One line for each request.
+    pub access: Arc<AccessWriter>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Proxy {
-    /// The proxy behind `listener`.
+    /// The proxy behind `listener`, which closes its connections after their next answer when `drain` begins.
     pub fn new(
         listener: Arc<Listener>,
         registry: Arc<Registry>,
         trust: Arc<TrustStore>,
-        access: Arc<AccessWriter>,
-        metrics: Arc<Metrics>,
+        observed: Observed,
+        drain: Arc<Drain>,
     ) -> Self {
-        Proxy { listener, registry, trust, access, metrics }
+        Proxy { listener, registry, trust, observed, drain }
     }
 
     /// Answers without asking a node. What is left of the request's body is read for [`DRAIN_BODY`] at most: closing
@@ -175,6 +185,11 @@ impl ProxyHttp for Proxy {
         context: &mut Context,
     ) -> Result<()> {
         context.first_byte.get_or_insert_with(Instant::now);
+        if self.drain.begun() {
+            // The request came before the stop, so it could not be told then that it is the connection's last.
+            session.set_keepalive(None);
+        }
+        headers::strip_hop_by_hop(response);
         redirect::rewrite(session, response, context, self.listener.tls.is_some())
     }
 
@@ -204,6 +219,8 @@ impl ProxyHttp for Proxy {
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
         let failure = failure::classify(error);
         context.failed(failure.reason);
+        // The framework closes the connection after this, whatever we say; so we say so.
+        session.set_keepalive(None);
         if failure.status > 0
             && session.response_written().is_none()
             && let Err(e) = reply::send(session, failure.status).await
@@ -236,9 +253,9 @@ impl ProxyHttp for Proxy {
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, context: &mut Context) {
         let outcome = context.finish(session);
-        outcome.count(&self.metrics, context);
-        if self.access.wanted() {
-            self.access.write(&outcome.entry(session, context, &self.listener));
+        outcome.count(&self.observed.metrics, context);
+        if self.observed.access.wanted() {
+            self.observed.access.write(&outcome.entry(session, context, &self.listener));
         }
     }
 }

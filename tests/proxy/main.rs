@@ -1,0 +1,13 @@
+//! The balancer as a whole, in front of stub nodes and of nodes that a test plays itself.
+
+mod commands;
+mod connections;
+mod failures;
+mod headers;
+mod health;
+mod observing;
+mod routing;
+mod stopping;
+mod streaming;
+#[path = "../support/mod.rs"]
+mod support;
