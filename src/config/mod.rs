@@ -8,7 +8,7 @@
 //!
 //! Each step goes on after a problem where it can, so that one run reports all of them, each with its line. A part of
 //! the file that could not be read is marked as such, and later steps draw no conclusions from it: one mistake is one
-//! problem. The key reference for operators is `conf/KEYS.md`.
+//! problem. The key reference for operators is in `README.md`.
 
 pub mod checked;
 

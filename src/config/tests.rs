@@ -216,17 +216,17 @@ fn every_key_is_documented() {
     let printed = effective(&parse_in(ISSUE, &folder.0).unwrap().config);
     let mut found = std::collections::BTreeSet::new();
     keys(&tree::read(&printed, &mut Problems::default()).unwrap(), false, &mut found);
-    let manual = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/KEYS.md")).unwrap();
-    // A key of the path: `### \`clusters.NAME.pools.ROLE.balance\``.
+    let manual = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    // A key of the path: `##### \`clusters.NAME.pools.ROLE.balance\``.
     let documented: Vec<&str> = manual
         .lines()
-        .filter_map(|line| line.strip_prefix("### `"))
+        .filter_map(|line| line.strip_prefix("#### `"))
         .flat_map(|path| path.split(['.', '`', '[', ']']))
         .chain(["worker", "manager", "servlet", "passthrough"])
         .collect();
     assert!(found.len() > 40, "{found:?}");
     for key in found {
-        assert!(documented.contains(&key.as_str()), "{key} is not in KEYS.md");
+        assert!(documented.contains(&key.as_str()), "{key} is not in README.md");
     }
 }
 

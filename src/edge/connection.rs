@@ -96,6 +96,8 @@ fn next_session(reusable: ReusedHttpStream) -> ServerSession {
 
 fn transport(stream: TcpStream, client: SocketAddr) -> io::Result<TcpTransport> {
     prepare(&stream)?;
+    // An IPv4 client of a socket for all addresses has an IPv4 address, for address lists and for nodes.
+    let client = SocketAddr::new(client.ip().to_canonical(), client.port());
     let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
     // Known from `accept`; else the framework would ask the system again.
     let known = digest.peer_addr.set(Some(client.into()));

@@ -93,8 +93,8 @@ fn open(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
         socket.set_reuse_port(true)?;
     }
     if address.is_ipv6() {
-        // `[::]` means IPv6 only, on every system alike; IPv4 is bound separately.
-        socket.set_only_v6(true)?;
+        // `[::]` means every address, on every system alike; the configuration's check of overlaps counts on it.
+        socket.set_only_v6(false)?;
     }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;

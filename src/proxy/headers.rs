@@ -54,7 +54,7 @@ pub(super) fn forward(session: &Session, request: &mut RequestHeader, tls: bool)
         request.remove_header(claim);
     }
     match session.client_addr().and_then(|address| address.as_inet()) {
-        Some(client) => request.insert_header(X_FORWARDED_FOR, client.ip().to_canonical().to_string())?,
+        Some(client) => request.insert_header(X_FORWARDED_FOR, client.ip().to_string())?,
         None => drop(request.remove_header(&X_FORWARDED_FOR)),
     }
     let (proto, default_port) = if tls { ("https", "443") } else { ("http", "80") };

@@ -268,7 +268,7 @@ impl Proxy {
         }
         let client = session.client_addr().and_then(|address| address.as_inet());
         client.is_some_and(|client| {
-            let address = client.ip().to_canonical();
+            let address = client.ip();
             self.listener.allow.iter().any(|network| network.contains(&address))
         })
     }
