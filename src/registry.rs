@@ -104,6 +104,13 @@ impl Registry {
         self.state.lock().get(index.cluster)?.nodes.get(index.node)?.address
     }
 
+    /// Whether a health check says that some endpoint of a node is down: it may have moved.
+    pub fn is_down(&self, index: NodeIndex) -> bool {
+        let clusters = self.state.lock();
+        let node = clusters.get(index.cluster).and_then(|cluster| cluster.nodes.get(index.node));
+        node.is_some_and(|node| node.health.iter().any(|health| health.state() == State::Down))
+    }
+
     /// Takes in that a node's name stands for `address` now. Returns whether that is news.
     pub fn record_address(&self, index: NodeIndex, address: IpAddr) -> bool {
         let mut clusters = self.state.lock();
@@ -314,6 +321,7 @@ clusters:
         assert_eq!(workers(&registry), ["wk-2"]);
         assert!(probe(2, false).is_none() && probe(2, false).is_some());
         assert_eq!(workers(&registry), [""; 0], "all are down");
+        assert!(registry.is_down(node(1)) && !registry.is_down(node(0)));
         assert_eq!(picked(&registry, Role::Manager, 1), ["mgr-1"], "the other pool is not concerned");
     }
 

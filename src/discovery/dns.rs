@@ -1,4 +1,5 @@
-//! Resolves the host names of nodes off the request path, and again when an answer's time to live ends.
+//! Resolves the host names of nodes off the request path, and again when an answer's time to live ends, or earlier if
+//! the node is down: it may have moved, and some name servers (Docker's) hand out a time to live of ten minutes.
 //!
 //! A failed or empty answer changes nothing: the last good address stays, as a name server that fails must not take the
 //! cluster with it.
@@ -17,6 +18,9 @@ use crate::registry::{NodeIndex, Registry};
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(300);
 
+/// The pause between two look-ups of a node that is down.
+const WHILE_DOWN: Duration = Duration::from_secs(2);
+
 /// The pause after a failed look-up; doubled with each further failure, up to [`LONGEST_RETRY`].
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LONGEST_RETRY: Duration = Duration::from_secs(10);
@@ -27,7 +31,12 @@ pub fn start(registry: &Arc<Registry>) {
     if named.is_empty() {
         return;
     }
-    let resolver = match TokioResolver::builder_tokio().and_then(|builder| builder.build()) {
+    let resolver = TokioResolver::builder_tokio().and_then(|mut builder| {
+        // When to ask again is decided here.
+        builder.options_mut().cache_size = 0;
+        builder.build()
+    });
+    let resolver = match resolver {
         Ok(resolver) => Arc::new(resolver),
         Err(e) => return error!("host names of nodes cannot be resolved: {e}"),
     };
@@ -52,7 +61,7 @@ fn named_nodes(registry: &Registry) -> Vec<(NodeIndex, String)> {
 async fn follow(registry: Arc<Registry>, resolver: Arc<TokioResolver>, index: NodeIndex, name: String) {
     let mut retry = FIRST_RETRY;
     loop {
-        let pause = match resolver.lookup_ip(name.as_str()).await {
+        let good_for = match resolver.lookup_ip(name.as_str()).await {
             Ok(answer) => {
                 let addresses: Vec<IpAddr> = answer.iter().collect();
                 if let Some(address) = choose(registry.address(index), &addresses)
@@ -70,7 +79,18 @@ async fn follow(registry: Arc<Registry>, resolver: Arc<TokioResolver>, index: No
                 pause
             }
         };
-        tokio::time::sleep(pause).await;
+        wait(&registry, index, good_for).await;
+    }
+}
+
+/// Waits until an answer is to be asked for again.
+async fn wait(registry: &Registry, index: NodeIndex, good_for: Duration) {
+    let asked = Instant::now();
+    while let Some(left) = good_for.checked_sub(asked.elapsed()).filter(|left| !left.is_zero()) {
+        tokio::time::sleep(left.min(WHILE_DOWN)).await;
+        if registry.is_down(index) {
+            return;
+        }
     }
 }
 
