@@ -100,6 +100,9 @@ impl StubNode {
 #[async_trait]
 impl Answer for StubNode {
     async fn answer(&self, session: &mut ServerSession) -> Result<()> {
+        if session.get_header(http::header::EXPECT).is_some() {
+            session.write_continue_response().await?;
+        }
         let mut body_length = 0;
         while let Some(chunk) = session.read_request_body().await? {
             body_length += chunk.len();

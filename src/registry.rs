@@ -129,8 +129,10 @@ impl Registry {
         let mut clusters = self.state.lock();
         let node = node_mut(&mut clusters, index)?;
         let transition = node.health[endpoint.index()].record(good, &policy)?;
-        self.metrics.node_up(node.node.cluster(), node.node.id(), endpoint, transition.to == State::Up);
+        let node = node.node.clone();
         self.publish(&clusters);
+        // After the snapshot: whoever sees the metric may count on requests being routed by it.
+        self.metrics.node_up(node.cluster(), node.id(), endpoint, transition.to == State::Up);
         Some(transition)
     }
 
