@@ -1,0 +1,85 @@
+# What there is to do with this project. `make` alone lists it.
+#
+# PROFILE=release makes `run` fast at run time and slow to build; the default shares its build with the tests.
+# CARGO_FLAGS is added to every cargo command, for example CARGO_FLAGS=--locked.
+
+PROFILE ?= dev
+CARGO_FLAGS ?=
+PROPTEST_CASES ?= 20000
+
+# Arguments of the demo, for example: make run DEMO="--public 127.0.0.1:8080"
+DEMO ?=
+
+conf_files = $(shell find conf -type f \( -name '*.yaml' -o -name '*.yml' \) 2>/dev/null | sort)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check-conf fmt fmt-check lint doc bench image tomcat-image cluster cluster-dual \
+	cluster-down container-tests validate-kubernetes verify deny clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what building and testing need (Debian packages)
+	tools/setup build test
+
+run: ## build, and start a whole cluster with the balancer in one process
+	@tools/setup build
+	cargo run $(CARGO_FLAGS) --profile $(PROFILE) -- demo $(DEMO)
+
+test: ## run every test but those of the container
+	@tools/setup build test
+	cargo test $(CARGO_FLAGS) --no-fail-fast
+
+check-conf: ## run `carbon-elb check` on every file in conf/
+	@test -n "$(conf_files)" || { echo 'conf/ holds no YAML file' >&2; exit 1; }
+	cargo run -q $(CARGO_FLAGS) --profile $(PROFILE) -- check $(conf_files)
+
+fmt: ## format the sources
+	cargo fmt
+
+fmt-check: ## fail if `make fmt` would change something
+	cargo fmt --check
+
+lint: ## clippy on everything, warnings are errors
+	cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
+
+doc: ## build the documentation, warnings are errors
+	RUSTDOCFLAGS='-D warnings' cargo doc $(CARGO_FLAGS) --no-deps
+
+bench: ## run the benchmarks
+	@tools/setup build
+	cargo bench $(CARGO_FLAGS)
+
+image: ## build the container image, without a registry
+	@tools/setup build container
+	tools/image
+
+tomcat-image: ## build the image of a Tomcat node from Debian packages, without a registry
+	@tools/setup container
+	tools/tomcat-image
+
+cluster: ## start manager, three workers and the balancer as containers
+	tools/cluster up
+
+cluster-dual: ## the same in dual mode, with two balancers
+	tools/cluster up dual
+
+cluster-down: ## stop what `cluster` or `cluster-dual` started
+	tools/cluster down
+
+container-tests: ## test the image and the cluster on the local Docker Engine
+	@tools/setup build container
+	tools/container-tests
+
+validate-kubernetes: ## check docker/kubernetes/ against the schemas of Kubernetes
+	tools/validate-kubernetes
+
+deny: ## licences, sources and versions of the dependencies
+	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	cargo deny --all-features check bans licenses sources
+
+verify: deny ## what takes long: dependencies, and property tests with many cases
+	PROPTEST_CASES=$(PROPTEST_CASES) cargo test $(CARGO_FLAGS)
+
+clean: ## remove what was built
+	cargo clean
