@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use log::{info, warn};
+use pingora::apps::HttpServerOptions;
 use pingora::proxy::HttpProxy;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{ListenFds, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
@@ -15,10 +16,11 @@ use pingora::services::Service;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin::Admin;
-use crate::config::{AccessLog, Config, Listener};
+use crate::config::{AccessLog, ClientTimeouts, Config, Listener};
 use crate::discovery;
 use crate::edge::{Acceptor, Answer, Answering, BindError, Drain, Edge, Entrance, Socket, Timeouts, TlsError, bind};
 use crate::health;
+use crate::limits;
 use crate::observe::access::AccessWriter;
 use crate::observe::metrics::Metrics;
 use crate::proxy::{MAX_ATTEMPTS, Observed, Proxy, TrustStore};
@@ -94,8 +96,8 @@ pub struct App {
 
 impl App {
     /// A server without listeners.
-    fn empty(grace: Duration, conf: ServerConf) -> Self {
-        let drain = Arc::new(Drain::default());
+    fn empty(grace: Duration, most_connections: usize, conf: ServerConf) -> Self {
+        let drain = Arc::new(Drain::new(most_connections));
         let server = Server::new_with_opt_and_conf(None, conf);
         App { server, drain, grace, access: None, open: Vec::new() }
     }
@@ -114,7 +116,10 @@ impl App {
         let access = Arc::new(access);
         let registry = Arc::new(Registry::new(config.clone(), metrics.clone()));
 
-        let mut app = App::empty(config.server.grace, server_conf(&config));
+        let open_files = limits::raise_open_files();
+        limits::warn_if_low(open_files);
+        let most = limits::most_connections(open_files);
+        let mut app = App::empty(config.server.grace, most, server_conf(&config));
         app.access = Some(access.clone());
         let observed = Observed { access, metrics: metrics.clone() };
         let mut edges: Vec<Vec<Entrance<HttpProxy<Proxy>>>> = (0..threads).map(|_| Vec::new()).collect();
@@ -142,14 +147,16 @@ impl App {
         edges: &mut [Vec<Entrance<HttpProxy<Proxy>>>],
     ) -> Result<(), StartError> {
         let tls = listener.tls.as_ref().map(Acceptor::load).transpose()?;
-        let timeouts = Timeouts { handshake: HANDSHAKE_TIMEOUT, idle: listener.timeouts.idle };
+        let ClientTimeouts { idle, read, write, .. } = listener.timeouts;
+        let timeouts = Timeouts { handshake: HANDSHAKE_TIMEOUT, idle, header: read, write };
         // One proxy for each thread: its idle connections to nodes are the thread's own.
-        let proxies: Vec<_> = edges.iter().map(|_| Arc::new(http_proxy(proxy(), &self.server.configuration))).collect();
+        let proxies: Vec<_> =
+            edges.iter().map(|_| Arc::new(http_proxy(proxy(), idle, &self.server.configuration))).collect();
         for &address in &listener.bind {
             let sockets = bind(listener.name.as_str(), address, edges.len())?;
             self.note_open(sockets.first())?;
             for ((socket, app), entrances) in sockets.into_iter().zip(&proxies).zip(edges.iter_mut()) {
-                entrances.push(Entrance { socket, tls: tls.clone(), timeouts, app: app.clone() });
+                entrances.push(Entrance { socket, tls: tls.clone(), timeouts, always_open: false, app: app.clone() });
             }
         }
         Ok(())
@@ -166,12 +173,13 @@ impl App {
         answer: impl Answer + 'static,
     ) -> Result<(), StartError> {
         let app = Arc::new(Answering(answer));
-        let timeouts = Timeouts { handshake: HANDSHAKE_TIMEOUT, idle: Duration::from_secs(60) };
+        let patience = Duration::from_secs(60);
+        let timeouts = Timeouts { handshake: HANDSHAKE_TIMEOUT, idle: patience, header: patience, write: patience };
         let mut entrances = Vec::new();
         for &address in addresses {
             for socket in bind(name, address, 1)? {
                 self.note_open(Some(&socket))?;
-                entrances.push(Entrance { socket, tls: None, timeouts, app: app.clone() });
+                entrances.push(Entrance { socket, tls: None, timeouts, always_open: true, app: app.clone() });
             }
         }
         self.server.add_service(Edge::new(name.to_owned(), entrances, self.drain.clone()));
@@ -191,7 +199,11 @@ impl App {
     /// # Errors
     /// An address cannot be listened on.
     pub fn nodes(nodes: impl IntoIterator<Item = (SocketAddr, crate::node::StubNode)>) -> Result<Self, StartError> {
-        let mut app = App::empty(Duration::from_secs(5), ServerConf { work_stealing: false, ..ServerConf::default() });
+        let mut app = App::empty(
+            Duration::from_secs(5),
+            usize::MAX,
+            ServerConf { work_stealing: false, ..ServerConf::default() },
+        );
         for (address, node) in nodes {
             app.answer("node", &[address], node)?;
         }
@@ -234,8 +246,12 @@ fn server_conf(config: &Config) -> ServerConf {
     }
 }
 
-fn http_proxy(proxy: Proxy, conf: &Arc<ServerConf>) -> HttpProxy<Proxy> {
+fn http_proxy(proxy: Proxy, idle: Duration, conf: &Arc<ServerConf>) -> HttpProxy<Proxy> {
     let mut proxy = HttpProxy::new(proxy, conf.clone());
+    let mut options = HttpServerOptions::default();
+    // Without this an HTTP/2 connection may stay idle for ever.
+    options.h2_idle_timeout = Some(idle);
+    proxy.server_options = Some(options);
     proxy.handle_init_modules();
     proxy
 }

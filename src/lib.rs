@@ -18,7 +18,7 @@
 //! [`config`] reads the YAML file into types that cannot be wrong. [`health`] and [`discovery`] watch the nodes and tell
 //! the [`registry`], which is the only writer and publishes whole snapshots. [`admin`] shows the state to operators.
 //! [`app`] wires all of this; [`cli`] has the commands, among them a [`demo`] with stub [`node`]s and the [`probe`] that a
-//! container's health check uses.
+//! container's health check uses. [`limits`] fits the process to what the system lets it have.
 #![forbid(unsafe_code)]
 
 pub mod admin;
@@ -31,6 +31,7 @@ pub mod discovery;
 pub mod edge;
 pub mod health;
 pub mod ids;
+pub mod limits;
 pub mod member;
 pub mod node;
 pub mod observe;

@@ -118,16 +118,25 @@ impl Registry {
         if node.address.replace(address) == Some(address) {
             return false;
         }
+        // What was found out about the old address says nothing of the new one.
+        node.health = node.health.map(Health::forget);
         self.publish(&clusters);
         true
     }
 
-    /// Takes in the outcome of a probe of a node's endpoint. Returns the change of its state, for the caller to log.
-    pub fn record_probe(&self, index: NodeIndex, endpoint: Endpoint, good: bool) -> Option<Transition> {
+    /// Takes in the outcome of a probe of a node's endpoint at `address`; one of an address that the node has left does
+    /// not count. Returns the change of its state, for the caller to log.
+    pub fn record_probe(
+        &self,
+        index: NodeIndex,
+        endpoint: Endpoint,
+        address: IpAddr,
+        good: bool,
+    ) -> Option<Transition> {
         let cluster = self.config.clusters.get(index.cluster)?;
         let policy = probe_policy(cluster, index.node);
         let mut clusters = self.state.lock();
-        let node = node_mut(&mut clusters, index)?;
+        let node = node_mut(&mut clusters, index).filter(|node| node.address == Some(address))?;
         let transition = node.health[endpoint.index()].record(good, &policy)?;
         let node = node.node.clone();
         self.publish(&clusters);
@@ -305,7 +314,8 @@ clusters:
     fn members_come_and_go_with_probes_and_addresses() {
         let registry = registry(SEPARATED);
         let workers = |registry: &Registry| picked(registry, Role::Worker, 4);
-        let probe = |index, good| registry.record_probe(node(index), Endpoint::Servlet, good);
+        let address = |index| IpAddr::from([192, 0, 2, 10 + u8::try_from(index).unwrap()]);
+        let probe = |index, good| registry.record_probe(node(index), Endpoint::Servlet, address(index), good);
 
         assert_eq!(workers(&registry), ["wk-1"], "never probed, but nothing better is known; wk-2 has no address yet");
         assert!(registry.record_address(node(2), "192.0.2.12".parse().unwrap()));
@@ -324,6 +334,11 @@ clusters:
         assert!(probe(2, false).is_none() && probe(2, false).is_some());
         assert_eq!(workers(&registry), [""; 0], "all are down");
         assert!(registry.is_down(node(1)) && !registry.is_down(node(0)));
+
+        assert!(registry.record_address(node(2), "192.0.2.99".parse().unwrap()));
+        assert_eq!(workers(&registry), ["wk-2"], "it moved: what was known of it is forgotten");
+        assert!(probe(2, false).is_none(), "a late answer from where it was");
+        assert_eq!(workers(&registry), ["wk-2"]);
         assert_eq!(picked(&registry, Role::Manager, 1), ["mgr-1"], "the other pool is not concerned");
     }
 
@@ -331,7 +346,7 @@ clusters:
     fn a_request_keeps_the_snapshot_that_it_began_with() {
         let registry = registry(SEPARATED);
         let before = registry.snapshot();
-        registry.record_probe(node(1), Endpoint::Servlet, false);
+        registry.record_probe(node(1), Endpoint::Servlet, "192.0.2.11".parse().unwrap(), false);
         let view = before.pool(0, Role::Worker, Endpoint::Servlet).unwrap();
         assert_eq!(view.ready(), 1);
         assert_eq!(registry.snapshot().pool(0, Role::Worker, Endpoint::Servlet).unwrap().ready(), 0);

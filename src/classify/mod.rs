@@ -121,10 +121,11 @@ impl Classifier {
     ///
     /// Axis2 looks for the name of a service behind the last `services` in the **whole** address. On pass-through
     /// endpoints (and for GET on servlet endpoints) the address includes the query, so that
-    /// `/services/echo?x=services/UserAdmin` calls `UserAdmin`. For a worker such a query is refused.
-    pub fn check_query(&self, decision: &Decision<'_>, query: &[u8]) -> Result<(), Refusal> {
+    /// `/services/echo?x=services/UserAdmin` and `/services?UserAdmin` call `UserAdmin`. For a worker such a query is
+    /// refused. `path` is as received.
+    pub fn check_query(&self, decision: &Decision<'_>, path: &[u8], query: &[u8]) -> Result<(), Refusal> {
         let rules = self.clusters.get(decision.cluster);
-        if decision.role == Role::Worker && rules.is_some_and(|rules| rules.admin_in_query(query)) {
+        if decision.role == Role::Worker && rules.is_some_and(|rules| rules.admin_in_query(path, query)) {
             return Err(Refusal { reason: Reason::AdminServiceInQuery, cluster: Some(decision.cluster) });
         }
         Ok(())

@@ -55,8 +55,8 @@ impl Rules {
     }
 
     /// Whether a query makes Axis2 find an admin service.
-    pub(super) fn admin_in_query(&self, query: &[u8]) -> bool {
-        self.services.admin_in_query(query)
+    pub(super) fn admin_in_query(&self, path: &[u8], query: &[u8]) -> bool {
+        self.services.admin_in_query(path, query)
     }
 
     /// Looks for management at the start of the path and behind each `/t/{tenant}`, `/o/{organisation}` and `/o` in

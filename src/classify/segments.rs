@@ -55,13 +55,18 @@ pub(super) fn is_plain(segment: &[u8]) -> bool {
     segment.iter().all(|b| b.is_ascii() && !matches!(b, b'?' | b'#'))
 }
 
-/// What follows the last `word` (in lower case) in `segment`, if it is there in any case.
-pub(super) fn after_last<'s>(segment: &'s [u8], word: &[u8]) -> Option<&'s [u8]> {
-    let first = word.first()?;
+/// What follows each `word` (in lower case) in `text`, in any case, the last one first.
+///
+/// Who looks for the last one with regard to case finds one of these, whatever stands behind it in other letters.
+pub(super) fn after_each<'s>(text: &'s [u8], word: &'static [u8]) -> impl Iterator<Item = &'s [u8]> {
     // The first letter decides nearly always, and costs least.
-    let starts = |window: &[u8]| window.first().is_some_and(|b| b.eq_ignore_ascii_case(first));
-    let at = segment.windows(word.len()).rposition(|window| starts(window) && window.eq_ignore_ascii_case(word))?;
-    segment.get(at + word.len()..)
+    let starts = move |window: &[u8]| match (window.first(), word.first()) {
+        (Some(here), Some(first)) => here.eq_ignore_ascii_case(first),
+        _ => false,
+    };
+    let found = text.windows(word.len().max(1)).enumerate().rev();
+    let found = found.filter(move |(_, window)| starts(window) && window.eq_ignore_ascii_case(word));
+    found.filter_map(move |(at, _)| text.get(at + word.len()..))
 }
 
 #[cfg(test)]
@@ -95,8 +100,9 @@ mod tests {
     }
 
     #[test]
-    fn finds_the_last_occurrence() {
-        assert_eq!(after_last(b"myServices.x-services/", b"services"), Some(&b"/"[..]));
-        assert_eq!(after_last(b"service", b"services"), None);
+    fn finds_every_occurrence_in_any_case() {
+        let found: Vec<_> = after_each(b"myServices.x-services/SERVICES", b"services").collect();
+        assert_eq!(found, [&b""[..], b"/SERVICES", b".x-services/SERVICES"]);
+        assert_eq!(after_each(b"service", b"services").count(), 0);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ahash::{AHashMap, AHashSet};
 
 use super::admin_services::ADMIN_SERVICES;
-use super::segments::{after_last, fold, is, is_end, is_plain, split};
+use super::segments::{after_each, fold, is, is_end, is_plain, split};
 use crate::config::Services;
 
 /// Tenants in a row that are skipped behind `services`. Carbon knows one; the bound keeps the work linear in the length
@@ -106,7 +106,7 @@ impl ServiceRules {
             }
             _ => {}
         }
-        if after_last(&folded, b"admin").is_some() {
+        if after_each(&folded, b"admin").next().is_some() {
             return Judgement::Admin { exact: name.windows(5).any(|window| window == b"Admin") };
         }
         if self.allowed.is_some() { Judgement::Unlisted } else { Judgement::Allowed }
@@ -130,23 +130,26 @@ impl ServiceRules {
             folded = fold(segment);
             &folded
         };
-        let Some(behind) = after_last(segment, b"services") else { return false };
-        match behind.split_first() {
+        after_each(segment, b"services").any(|behind| match behind.split_first() {
             None => matches!(self.judge(tail), Judgement::Admin { .. }),
             Some((_, name)) => {
                 let folded = fold(name);
                 self.own.find(&folded).or_else(|| self.built_in.find(&folded)).is_some()
             }
-        }
+        })
     }
 
     /// Whether Axis2, searching the whole address as in [`ServiceRules::hidden_admin`], could find an admin service in
-    /// the query.
-    pub(super) fn admin_in_query(&self, query: &[u8]) -> bool {
-        let Some(behind) = after_last(query, b"services") else { return false };
-        let name = behind.get(1..).unwrap_or_default();
-        let name = name.split(|b| matches!(b, b'/' | b'?' | b'&')).next().unwrap_or_default();
-        matches!(self.judge_name(name), Judgement::Admin { .. })
+    /// the query. Its search minds the case, so that every occurrence counts: a `SERVICES` behind it hides none. The one
+    /// character that it skips can be the question mark.
+    pub(super) fn admin_in_query(&self, path: &[u8], query: &[u8]) -> bool {
+        let ends_in_services = after_each(path, b"services").next().is_some_and(<[u8]>::is_empty);
+        let behind_path = Some(query).filter(|_| ends_in_services);
+        let inside = after_each(query, b"services").map(|behind| behind.get(1..).unwrap_or_default());
+        behind_path.into_iter().chain(inside).any(|behind| {
+            let name = behind.split(|b| matches!(b, b'/' | b'?' | b'&')).next().unwrap_or_default();
+            matches!(self.judge_name(name), Judgement::Admin { .. })
+        })
     }
 }
 
@@ -253,7 +256,8 @@ mod tests {
             ("MyServices", "/t/x/LogViewer", true),
             ("services-UserAdmin", "", true),
             ("xservices.logviewer", "/op", true),
-            ("services-administration", "", false), // inside a segment only the tables count
+            ("xservices.UserAdmin.SERVICES", "", true), // a decoy behind it
+            ("services-administration", "", false),     // inside a segment only the tables count
             ("services", "/echo", false),
             ("service", "/UserAdmin", false),
         ] {
@@ -266,7 +270,17 @@ mod tests {
             ("back=/services/echo", false),
             ("services", false),
         ] {
-            assert_eq!(rules.admin_in_query(query.as_bytes()), hidden, "{query}");
+            assert_eq!(rules.admin_in_query(b"/services/echo", query.as_bytes()), hidden, "{query}");
+        }
+        for (path, query, hidden) in [
+            ("/services/echo", "x=services/UserAdmin/op&y=SERVICES/echo", true), // the last one is not what is found
+            ("/services/echo", "x=SERVICES/UserAdmin", true),                    // not found by Axis2, and no loss
+            ("/api/services", "UserAdmin/op", true),                             // the question mark is skipped
+            ("/api/Services", "UserAdmin", true),
+            ("/api/services", "wsdl", false),
+            ("/api/servicesx", "UserAdmin", false),
+        ] {
+            assert_eq!(rules.admin_in_query(path.as_bytes(), query.as_bytes()), hidden, "{path}?{query}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The life of a connection: TLS, then one request after another.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
@@ -22,9 +23,9 @@ use pingora::protocols::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Sleep, timeout};
 
-use super::drain::{Activity, Drain};
+use super::drain::{Activity, Entered};
 use super::{Acceptor, prepare};
 
 /// How long clients are waited for.
@@ -34,6 +35,10 @@ pub struct Timeouts {
     pub handshake: Duration,
     /// For the first byte of a request.
     pub idle: Duration,
+    /// For all of a header, from its first byte on.
+    pub header: Duration,
+    /// For a client to take something of an answer.
+    pub write: Duration,
 }
 
 /// Serves a connection from its first byte to its last.
@@ -43,10 +48,9 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
     tls: Option<Acceptor>,
     timeouts: Timeouts,
     app: Arc<A>,
-    drain: Arc<Drain>,
+    entered: Entered,
 ) {
-    let entered = drain.enter();
-    let shutdown = drain.watch();
+    let shutdown = entered.watch();
     let transport = match transport(stream, client) {
         Ok(transport) => transport,
         Err(e) => return debug!("{client}: {e}"),
@@ -59,18 +63,20 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
             Err(_) => return debug!("{client}: TLS handshake took too long"),
         },
     };
-    if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
+    let http2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
+    let activity = entered.activity.clone();
+    let stream = Box::new(Watched { inner: stream, activity, timeouts, http2, reading: None, writing: None });
+    if http2 {
         // The framework ends an HTTP/2 connection by itself, with GOAWAY, when `shutdown` says so.
         ServerApp::process_new(&app, stream, &shutdown).await;
-        return;
+    } else {
+        serve_http1(stream, &entered.activity, &shutdown, timeouts, &app).await;
     }
-    let stream = Box::new(Watched { inner: stream, activity: entered.activity.clone() });
-    serve_http1(stream, &entered.activity, &shutdown, timeouts, &app).await;
 }
 
 async fn serve_http1<A: HttpServerApp + Send + Sync + 'static>(
     stream: Stream,
-    activity: &Activity,
+    activity: &Arc<Activity>,
     shutdown: &watch::Receiver<bool>,
     timeouts: Timeouts,
     app: &Arc<A>,
@@ -79,7 +85,10 @@ async fn serve_http1<A: HttpServerApp + Send + Sync + 'static>(
     session.set_keepalive(Some(timeouts.idle.as_secs()));
     // Without this a second request that came along with the first would be dropped.
     session.set_pipelining_enabled(true);
-    while let Some(reusable) = app.process_new_http(session, shutdown).await {
+    loop {
+        // Whoever reads the header tells the connection when it is complete.
+        session.set_connection_user_context(Some(Box::new(activity.clone())));
+        let Some(reusable) = app.process_new_http(session, shutdown).await else { return };
         activity.end();
         session = next_session(reusable);
     }
@@ -107,11 +116,64 @@ fn transport(stream: TcpStream, client: SocketAddr) -> io::Result<TcpTransport> 
     Ok(transport)
 }
 
-/// A stream that ends between two requests when the process stops, and at no other time.
+/// A stream that ends between two requests when the process stops, and that waits for its client only so long.
+///
+/// The framework has no deadline for a header as a whole, none for writing an answer without a body, and none for the
+/// beginning of an HTTP/2 connection.
 #[derive(Debug)]
 struct Watched {
     inner: Stream,
     activity: Arc<Activity>,
+    timeouts: Timeouts,
+    http2: bool,
+    /// Set while a header is not complete, if it did not come at once.
+    reading: Option<Pin<Box<Sleep>>>,
+    /// Set while the client takes nothing.
+    writing: Option<Pin<Box<Sleep>>>,
+}
+
+impl Watched {
+    /// Lets a read that has nothing wait, unless the connection should end.
+    fn wait_to_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.activity.is_in_header() {
+            return expired(&mut self.reading, self.timeouts.header, context).map(Err);
+        }
+        if !self.activity.is_idle() {
+            return Poll::Pending;
+        }
+        if self.http2 {
+            return expired(&mut self.reading, self.timeouts.idle, context).map(Err);
+        }
+        self.activity.wait(context.waker());
+        // An end of file: nothing was read of a request, so the session ends without an answer.
+        if self.activity.should_close() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    fn received(&mut self) {
+        if self.http2 {
+            // Its frames are the framework's business; it has idle times of its own.
+            self.activity.header_complete();
+            self.reading = None;
+        } else if self.activity.is_idle() {
+            self.activity.begin();
+            self.reading = None;
+        }
+    }
+
+    /// Passes on the outcome of a write, or ends one that took nothing for too long.
+    fn written<T>(&mut self, outcome: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if outcome.is_ready() {
+            self.writing = None;
+            return outcome;
+        }
+        expired(&mut self.writing, self.timeouts.write, context).map(Err)
+    }
+}
+
+/// Ready when `timer`, started here if it is not running, has run for `after`.
+fn expired(timer: &mut Option<Pin<Box<Sleep>>>, after: Duration, context: &mut Context<'_>) -> Poll<io::Error> {
+    let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(after)));
+    timer.as_mut().poll(context).map(|()| io::ErrorKind::TimedOut.into())
 }
 
 impl AsyncRead for Watched {
@@ -120,36 +182,33 @@ impl AsyncRead for Watched {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.activity.is_busy() {
-            return Pin::new(&mut self.inner).poll_read(context, buffer);
-        }
         let before = buffer.filled().len();
         match Pin::new(&mut self.inner).poll_read(context, buffer) {
-            Poll::Pending => {
-                self.activity.wait(context.waker());
-                // An end of file: nothing was read of a request, so the session ends without an answer.
-                if self.activity.should_close() { Poll::Ready(Ok(())) } else { Poll::Pending }
+            Poll::Pending => self.wait_to_read(context),
+            ready => {
+                if buffer.filled().len() > before {
+                    self.received();
+                }
+                ready
             }
-            Poll::Ready(Ok(())) if buffer.filled().len() > before => {
-                self.activity.begin();
-                Poll::Ready(Ok(()))
-            }
-            ready => ready,
         }
     }
 }
 
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(context, bytes)
+        let outcome = Pin::new(&mut self.inner).poll_write(context, bytes);
+        self.written(outcome, context)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(context)
+        let outcome = Pin::new(&mut self.inner).poll_flush(context);
+        self.written(outcome, context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(context)
+        let outcome = Pin::new(&mut self.inner).poll_shutdown(context);
+        self.written(outcome, context)
     }
 
     fn poll_write_vectored(
@@ -157,7 +216,8 @@ impl AsyncWrite for Watched {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(context, slices)
+        let outcome = Pin::new(&mut self.inner).poll_write_vectored(context, slices);
+        self.written(outcome, context)
     }
 
     fn is_write_vectored(&self) -> bool {

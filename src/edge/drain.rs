@@ -1,7 +1,8 @@
-//! Stopping: no new connections, idle ones closed, the others finished.
+//! The connections of the process: how many there may be, and how they end when it stops. Idle ones are closed, the
+//! others finished.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::Waker;
 
 use ahash::AHashMap;
@@ -18,21 +19,25 @@ pub struct Drain {
     open: watch::Sender<usize>,
     connections: Mutex<AHashMap<u64, Arc<Activity>>>,
     next_id: AtomicU64,
+    /// Connections that there may be at a time.
+    most: usize,
+    turned_away: AtomicU64,
 }
 
-impl Default for Drain {
-    fn default() -> Self {
+impl Drain {
+    /// For at most `most` connections at a time.
+    pub fn new(most: usize) -> Self {
         Drain {
             begun: watch::Sender::new(false),
             stopping: AtomicBool::new(false),
             open: watch::Sender::new(0),
             connections: Mutex::default(),
             next_id: AtomicU64::new(0),
+            most,
+            turned_away: AtomicU64::new(0),
         }
     }
-}
 
-impl Drain {
     /// Begins the stop: listeners close, and so do connections that wait for their next request.
     pub fn begin(&self) {
         self.stopping.store(true, Ordering::Release);
@@ -57,6 +62,11 @@ impl Drain {
         *self.open.borrow()
     }
 
+    /// How many connections were closed because there were too many.
+    pub fn turned_away(&self) -> u64 {
+        self.turned_away.load(Ordering::Relaxed)
+    }
+
     /// Returns when the stop has begun and the last connection is closed.
     pub async fn emptied(&self) {
         // The senders live in `self`, so waiting cannot fail.
@@ -64,17 +74,25 @@ impl Drain {
         let _ = self.open.subscribe().wait_for(|&open| open == 0).await;
     }
 
-    /// Counts a connection for as long as the returned guard lives.
-    pub(super) fn enter(self: &Arc<Self>) -> Entered {
+    /// Counts a connection for as long as the returned guard lives. `None` if there are too many,
+    /// unless it is `always` let in.
+    pub(super) fn enter(self: &Arc<Self>, always: bool) -> Option<Entered> {
         let activity = Arc::new(Activity::default());
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        self.connections.lock().insert(id, activity.clone());
+        {
+            let mut connections = self.connections.lock();
+            if connections.len() >= self.most && !always {
+                self.turned_away.fetch_add(1, Ordering::Relaxed);
+                return None;
+            }
+            connections.insert(id, activity.clone());
+        }
         self.open.send_modify(|open| *open += 1);
         if self.begun() {
             // The stop began between `accept` and here, and did not see this connection.
             activity.stop();
         }
-        Entered { drain: self.clone(), id, activity }
+        Some(Entered { drain: self.clone(), id, activity })
     }
 }
 
@@ -87,6 +105,13 @@ pub(super) struct Entered {
     pub(super) activity: Arc<Activity>,
 }
 
+impl Entered {
+    /// Tells when the process stops.
+    pub(super) fn watch(&self) -> watch::Receiver<bool> {
+        self.drain.watch()
+    }
+}
+
 impl Drop for Entered {
     fn drop(&mut self) {
         self.drain.connections.lock().remove(&self.id);
@@ -94,33 +119,50 @@ impl Drop for Entered {
     }
 }
 
-/// Whether a connection waits for a request, and whether it should go on waiting.
+/// What a connection is doing, and whether it should end instead of waiting for another request.
 #[derive(Debug, Default)]
-pub(super) struct Activity {
-    busy: AtomicBool,
+pub struct Activity {
+    phase: AtomicU8,
     stopping: AtomicBool,
     reader: Mutex<Option<Waker>>,
 }
 
+/// Nothing was received of a next request.
+const IDLE: u8 = 0;
+/// A header is on its way.
+const HEADER: u8 = 1;
+/// A request is being answered, or the connection can never be said to be idle.
+const BUSY: u8 = 2;
+
 impl Activity {
-    /// A first byte of a request came, or the connection can never be said to be idle.
+    /// The first byte of a request came.
     pub(super) fn begin(&self) {
-        self.busy.store(true, Ordering::Relaxed);
+        self.phase.store(HEADER, Ordering::Relaxed);
+    }
+
+    /// A header is complete. It need not have been seen to begin: a pipelined request comes with the one before.
+    pub fn header_complete(&self) {
+        self.phase.store(BUSY, Ordering::Relaxed);
     }
 
     /// The answer is complete.
     pub(super) fn end(&self) {
-        self.busy.store(false, Ordering::Relaxed);
+        self.phase.store(IDLE, Ordering::Relaxed);
     }
 
-    /// Whether a request is under way.
-    pub(super) fn is_busy(&self) -> bool {
-        self.busy.load(Ordering::Relaxed)
+    /// Whether a next request has not begun.
+    pub(super) fn is_idle(&self) -> bool {
+        self.phase.load(Ordering::Relaxed) == IDLE
+    }
+
+    /// Whether a header is on its way.
+    pub(super) fn is_in_header(&self) -> bool {
+        self.phase.load(Ordering::Relaxed) == HEADER
     }
 
     /// Whether the connection should end instead of waiting for another request.
     pub(super) fn should_close(&self) -> bool {
-        self.stopping.load(Ordering::Acquire) && !self.is_busy()
+        self.stopping.load(Ordering::Acquire) && self.is_idle()
     }
 
     /// Remembers who waits for the first byte of a request. After that, [`Activity::should_close`] must be asked again.
@@ -136,5 +178,35 @@ impl Activity {
         if let Some(reader) = self.reader.lock().take() {
             reader.wake();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_never_more_connections_than_allowed() {
+        let drain = Arc::new(Drain::new(2));
+        let first = drain.enter(false);
+        let second = drain.enter(false);
+        assert!(first.is_some() && second.is_some() && drain.enter(false).is_none());
+        assert_eq!((drain.open(), drain.turned_away()), (2, 1));
+        assert!(drain.enter(true).is_some(), "an operator");
+        drop(first);
+        assert_eq!(drain.open(), 1);
+        assert!(drain.enter(false).is_some());
+    }
+
+    #[test]
+    fn a_stop_closes_what_is_idle() {
+        let drain = Arc::new(Drain::new(9));
+        let (idle, busy) = (drain.enter(false).unwrap(), drain.enter(false).unwrap());
+        busy.activity.begin();
+        drain.begin();
+        assert!(idle.activity.should_close() && !busy.activity.should_close());
+        busy.activity.end();
+        assert!(busy.activity.should_close(), "after its answer");
+        assert!(drain.enter(false).is_some_and(|late| late.activity.should_close()), "accepted at the last moment");
     }
 }

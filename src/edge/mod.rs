@@ -17,16 +17,20 @@ use log::{debug, error};
 use pingora::apps::HttpServerApp;
 use pingora::server::{ListenFds, ShutdownWatch};
 use pingora::services::Service;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 
 pub use answer::{Answer, Answering};
 pub use connection::Timeouts;
-pub use drain::Drain;
-pub use socket::{BindError, Socket, bind};
+pub use drain::{Activity, Drain};
+pub use socket::{BACKLOG, BindError, Socket, bind};
 pub use tls::{Acceptor, TlsError};
 
 /// The pause after a failed `accept`, so that "too many open files" does not become a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A connection that is silent for so long is asked whether its client is still there.
+const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// A socket, and what serves the connections that come in on it.
 pub struct Entrance<A> {
@@ -36,6 +40,8 @@ pub struct Entrance<A> {
     pub tls: Option<Acceptor>,
     /// How long clients are waited for.
     pub timeouts: Timeouts,
+    /// Whether connections are let in when there are too many: operators must get in while clients flood.
+    pub always_open: bool,
     /// What serves the requests.
     pub app: Arc<A>,
 }
@@ -80,7 +86,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Service for Edge<A> {
 }
 
 async fn accept_until_drain<A: HttpServerApp + Send + Sync + 'static>(entrance: Entrance<A>, drain: Arc<Drain>) {
-    let Entrance { socket, tls, timeouts, app } = entrance;
+    let Entrance { socket, tls, timeouts, always_open, app } = entrance;
     let name = socket.name().to_owned();
     let listener = match TcpListener::from_std(socket.into_listener()) {
         Ok(listener) => listener,
@@ -94,8 +100,11 @@ async fn accept_until_drain<A: HttpServerApp + Send + Sync + 'static>(entrance: 
         };
         match accepted {
             Ok((stream, client)) => {
-                let serve = connection::serve(stream, client, tls.clone(), timeouts, app.clone(), drain.clone());
-                tokio::spawn(serve);
+                let Some(entered) = drain.enter(always_open) else {
+                    debug!("{name}: too many connections, {client} is turned away");
+                    continue;
+                };
+                tokio::spawn(connection::serve(stream, client, tls.clone(), timeouts, app.clone(), entered));
             }
             Err(e) if is_of_one_connection(&e) => debug!("{name}: a client left before it was accepted: {e}"),
             Err(e) => {
@@ -114,5 +123,8 @@ fn is_of_one_connection(error: &std::io::Error) -> bool {
 
 /// Sets what every connection needs.
 fn prepare(stream: &TcpStream) -> std::io::Result<()> {
-    stream.set_nodelay(true)
+    stream.set_nodelay(true)?;
+    // A client that vanished without a word, behind a firewall or asleep, must not stay for ever.
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4).with_retries(4);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }

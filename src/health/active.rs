@@ -130,13 +130,13 @@ impl Probe {
     /// Probes at once, and then in every interval, until the process ends.
     async fn run(self) {
         let address = self.first_address().await;
-        self.record(self.ask(address).await);
+        self.record(address, self.ask(address).await);
         let mut ticks = interval_at(Instant::now() + self.offset.max(Duration::from_millis(1)), self.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             if let Some(address) = self.registry.address(self.index) {
-                self.record(self.ask(address).await);
+                self.record(address, self.ask(address).await);
             }
         }
     }
@@ -158,8 +158,8 @@ impl Probe {
             .or_err(ErrorType::ReadTimedout, "the probe took too long")?
     }
 
-    fn record(&self, outcome: Result<()>) {
-        let transition = self.registry.record_probe(self.index, self.endpoint, outcome.is_ok());
+    fn record(&self, address: IpAddr, outcome: Result<()>) {
+        let transition = self.registry.record_probe(self.index, self.endpoint, address, outcome.is_ok());
         match (transition, outcome) {
             (Some(transition), Ok(())) => {
                 info!("{}: {}, was {}", self.name, State::Up.as_str(), transition.from.as_str())

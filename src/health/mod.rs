@@ -43,17 +43,24 @@ pub struct Health {
     state: State,
     /// Outcomes in a row that contradict `state`.
     against: u32,
+    /// Whether outcomes will come.
+    probed: bool,
 }
 
 impl Health {
     /// An endpoint that is probed, before its first probe.
     pub const fn unknown() -> Self {
-        Health { state: State::Unknown, against: 0 }
+        Health { state: State::Unknown, against: 0, probed: true }
     }
 
     /// An endpoint that is never probed: up for good.
     pub const fn unprobed() -> Self {
-        Health { state: State::Up, against: 0 }
+        Health { state: State::Up, against: 0, probed: false }
+    }
+
+    /// The same endpoint at another address: nothing is known, unless it is never probed.
+    pub const fn forget(self) -> Self {
+        if self.probed { Health::unknown() } else { self }
     }
 
     /// What is known now.
@@ -80,7 +87,7 @@ impl Health {
             return None;
         }
         let from = self.state;
-        *self = Health { state: if good { State::Up } else { State::Down }, against: 0 };
+        *self = Health { state: if good { State::Up } else { State::Down }, against: 0, ..*self };
         Some(Transition { from, to: self.state })
     }
 }

@@ -6,9 +6,9 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::net::SocketAddr;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use log::error;
 use parking_lot::Mutex;
@@ -19,6 +19,10 @@ use crate::config::AccessLog;
 
 /// Lines that may wait for the writer.
 const QUEUE: usize = 16_384;
+
+/// How long the end of the process waits for the writer, and how often it looks.
+const CLOSE: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// What became of a request.
 #[derive(Debug, Serialize)]
@@ -136,12 +140,24 @@ impl AccessWriter {
         }
     }
 
-    /// Waits until every line that was handed over so far is written, and ends the log.
+    /// Waits until every line that was handed over so far is written, and ends the log; but not for ever, since whoever
+    /// should read the log may have stopped reading.
     pub fn close(&self) {
         let (Some(queue), Some(writer)) = (&self.queue, self.writer.lock().take()) else { return };
-        // The send fails only if the writer is gone; then there is nothing to wait for, and the join says why.
-        let told = queue.send(Message::Close);
-        if writer.join().is_err() || told.is_err() {
+        let deadline = Instant::now() + CLOSE;
+        let mut told = queue.try_send(Message::Close);
+        while let Err(TrySendError::Full(message)) = told
+            && Instant::now() < deadline
+        {
+            std::thread::park_timeout(LOOK_AGAIN);
+            told = queue.try_send(message);
+        }
+        while !writer.is_finished() && Instant::now() < deadline {
+            std::thread::park_timeout(LOOK_AGAIN);
+        }
+        if !writer.is_finished() {
+            error!("the access log takes no lines, the last ones are lost");
+        } else if writer.join().is_err() {
             error!("the writer of the access log had ended before");
         }
     }

@@ -32,6 +32,7 @@ pub struct Metrics {
     in_flight: IntGaugeVec,
     access_lines_lost: IntCounter,
     client_connections: IntGauge,
+    turned_away: IntGauge,
     snapshot: IntGauge,
 }
 
@@ -87,6 +88,10 @@ impl Metrics {
                 "Access lines that were dropped because the log could not be written fast enough.",
             )?,
             client_connections: IntGauge::new("client_connections", "Open connections of clients.")?,
+            turned_away: IntGauge::new(
+                "client_connections_turned_away",
+                "Connections of clients since the start that were closed because there were too many.",
+            )?,
             snapshot: IntGauge::new("snapshot_generation", "Grows each time members, addresses or health change.")?,
             collected,
         };
@@ -95,7 +100,7 @@ impl Metrics {
     }
 
     fn register(&self) -> Result<(), prometheus::Error> {
-        let all: [Box<dyn prometheus::core::Collector>; 10] = [
+        let all: [Box<dyn prometheus::core::Collector>; 11] = [
             Box::new(self.requests.clone()),
             Box::new(self.seconds.clone()),
             Box::new(self.connections.clone()),
@@ -105,6 +110,7 @@ impl Metrics {
             Box::new(self.in_flight.clone()),
             Box::new(self.access_lines_lost.clone()),
             Box::new(self.client_connections.clone()),
+            Box::new(self.turned_away.clone()),
             Box::new(self.snapshot.clone()),
         ];
         all.into_iter().try_for_each(|metric| self.collected.register(metric))
@@ -144,9 +150,10 @@ impl Metrics {
         &self.access_lines_lost
     }
 
-    /// Shows the open connections of clients and the generation of the snapshot in use.
-    pub fn process(&self, client_connections: usize, generation: u64) {
+    /// Shows the connections of clients, those that were turned away, and the generation of the snapshot in use.
+    pub fn process(&self, client_connections: usize, turned_away: u64, generation: u64) {
         self.client_connections.set(i64::try_from(client_connections).unwrap_or(i64::MAX));
+        self.turned_away.set(i64::try_from(turned_away).unwrap_or(i64::MAX));
         self.snapshot.set(i64::try_from(generation).unwrap_or(i64::MAX));
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use http::StatusCode;
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 use smallvec::SmallVec;
@@ -16,6 +17,15 @@ use crate::observe::access::Entry;
 use crate::observe::metrics::Metrics;
 use crate::pool::{Member, Pool, PoolView};
 use crate::registry::Snapshot;
+
+/// Set in the key of a peer, it keeps a request away from the idle connections of its pool.
+const FRESH: u64 = 1 << 63;
+
+/// The status that the client got, if it got more than interim ones.
+pub(super) fn final_status(session: &Session) -> Option<u16> {
+    let status = session.response_written()?.status;
+    (!status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS).then(|| status.as_u16())
+}
 
 /// What is known of a request.
 #[derive(Debug)]
@@ -32,6 +42,8 @@ pub struct Context {
     /// Positions of members that were asked, in the pool's view of the snapshot.
     tried: SmallVec<[usize; 4]>,
     attempts: usize,
+    /// Whether the next attempt must not use a connection that was used before.
+    fresh: bool,
     reused: Option<bool>,
     connected: Option<Instant>,
 }
@@ -65,6 +77,7 @@ impl Context {
             lease: None,
             tried: SmallVec::new(),
             attempts: 0,
+            fresh: false,
             reused: None,
             connected: None,
         }
@@ -95,7 +108,10 @@ impl Context {
         if self.attempts > 0 {
             view.pool.metrics.retried();
         }
-        let peer = peer(&view.pool, picked.member);
+        let mut peer = peer(&view.pool, picked.member);
+        if self.fresh {
+            peer.group_key |= FRESH;
+        }
         self.lease = Some(picked.lease);
         self.tried.push(picked.position);
         self.attempts += 1;
@@ -108,8 +124,15 @@ impl Context {
         self.tried.len() < ready && self.attempts < MAX_ATTEMPTS
     }
 
-    /// Lets the next [`Context::pick`] return the member that was asked last: it only closed an idle connection.
-    pub(super) fn retry_same_pool(&mut self) {
+    /// Whether the request was not yet sent a second time.
+    pub(super) fn may_retry_fresh(&self) -> bool {
+        !self.fresh
+    }
+
+    /// Lets the next attempt use a new connection: to another member, or to the same if there is no other. It only
+    /// closed an idle connection.
+    pub(super) fn retry_fresh(&mut self) {
+        self.fresh = true;
         if !self.another_member() {
             self.tried.clear();
         }
@@ -147,7 +170,7 @@ impl Context {
     /// Ends the request: the node is free again.
     pub(super) fn finish(&mut self, session: &Session) -> Outcome {
         let took = self.started.elapsed();
-        let status = session.response_written().map_or(0, |response| response.status.as_u16());
+        let status = final_status(session).unwrap_or(0);
         let lease = self.lease.take();
         let node = lease.as_ref().map(|lease| lease.node().id().clone());
         Outcome { time: SystemTime::now() - took, took, status, node }

@@ -1,6 +1,6 @@
 //! What is read from a request's header, and what a node gets to see of it.
 
-use http::header::{CONNECTION, COOKIE, FORWARDED, HOST, HeaderName, HeaderValue};
+use http::header::{CONNECTION, COOKIE, HOST, HeaderName, HeaderValue, UPGRADE};
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
@@ -11,15 +11,35 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// Further headers by which a client could claim to be somebody else.
-const CLAIMS: [HeaderName; 5] = [
-    FORWARDED,
-    HeaderName::from_static("x-forwarded-server"),
-    HeaderName::from_static("x-forwarded-prefix"),
-    HeaderName::from_static("x-real-ip"),
+/// Headers by which a client could claim to be somebody else, or to have asked for something else. With `-` for `_`, as
+/// some applications take one for the other.
+const CLAIMS: [&str; 13] = [
+    "forwarded",
+    "client-ip",
+    "true-client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-original-url",
+    "x-rewrite-url",
+    "x-real-ip",
     // Some CGI-like applications take this for a proxy to use (CVE-2016-5385).
-    HeaderName::from_static("proxy"),
+    "proxy",
+    // API Manager's default for the certificate of a client whose TLS a balancer ended: it must not come from a client.
+    "x-wso2-client-certificate",
+    "x-wso2-mtls-cert",
+    "x-client-cert",
+    "ssl-client-cert",
 ];
+
+/// Beginnings of the names of such headers.
+const CLAIM_PREFIXES: [&str; 3] = ["x-forwarded-", "x-ssl-", "ssl-client-"];
+
+/// Whether a header is such a claim.
+fn is_claim(name: &str) -> bool {
+    let same = |(a, b): (u8, u8)| a == b || (a == b'_' && b == b'-');
+    let starts = |prefix: &str| name.len() >= prefix.len() && name.bytes().zip(prefix.bytes()).all(same);
+    CLAIM_PREFIXES.into_iter().any(starts) || CLAIMS.into_iter().any(|claim| claim.len() == name.len() && starts(claim))
+}
 
 /// Host and port that the client asked for: `:authority` in HTTP/2, `Host` in HTTP/1.
 pub(super) fn host(request: &RequestHeader) -> Option<&[u8]> {
@@ -50,25 +70,19 @@ fn split_target(request: &RequestHeader) -> (&[u8], &[u8]) {
 
 /// Prepares the header for a node: the client's own claims go, ours are set, `Host` stays.
 pub(super) fn forward(session: &Session, request: &mut RequestHeader, tls: bool) -> Result<()> {
-    for claim in &CLAIMS {
-        request.remove_header(claim);
+    let claims = request.headers.keys().filter(|name| is_claim(name.as_str()));
+    for claim in claims.cloned().collect::<SmallVec<[HeaderName; 4]>>() {
+        request.remove_header(&claim);
     }
-    match session.client_addr().and_then(|address| address.as_inet()) {
-        Some(client) => request.insert_header(X_FORWARDED_FOR, client.ip().to_string())?,
-        None => drop(request.remove_header(&X_FORWARDED_FOR)),
+    if let Some(client) = session.client_addr().and_then(|address| address.as_inet()) {
+        request.insert_header(X_FORWARDED_FOR, client.ip().to_string())?;
     }
     let (proto, default_port) = if tls { ("https", "443") } else { ("http", "80") };
     request.insert_header(X_FORWARDED_PROTO, HeaderValue::from_static(proto))?;
-    match host(session.req_header()).and_then(|host| HeaderValue::from_bytes(host).ok()) {
-        Some(host) => {
-            let port = port(host.as_bytes()).and_then(|port| HeaderValue::from_bytes(port).ok());
-            request.insert_header(X_FORWARDED_PORT, port.unwrap_or(HeaderValue::from_static(default_port)))?;
-            request.insert_header(X_FORWARDED_HOST, host)?;
-        }
-        None => {
-            request.remove_header(&X_FORWARDED_HOST);
-            request.remove_header(&X_FORWARDED_PORT);
-        }
+    if let Some(host) = host(session.req_header()).and_then(|host| HeaderValue::from_bytes(host).ok()) {
+        let port = port(host.as_bytes()).and_then(|port| HeaderValue::from_bytes(port).ok());
+        request.insert_header(X_FORWARDED_PORT, port.unwrap_or(HeaderValue::from_static(default_port)))?;
+        request.insert_header(X_FORWARDED_HOST, host)?;
     }
     merge_cookies(request)
 }
@@ -89,6 +103,9 @@ pub(super) fn strip_hop_by_hop(response: &mut ResponseHeader) {
     }
     for name in &HOP_BY_HOP {
         response.remove_header(name);
+    }
+    if response.status != http::StatusCode::UPGRADE_REQUIRED {
+        response.remove_header(&UPGRADE);
     }
     if !response.headers.contains_key(CONNECTION) {
         return;
@@ -140,6 +157,19 @@ mod tests {
             ("[2001:db8::1]:8243", Some("8243")),
         ] {
             assert_eq!(port(host.as_bytes()), expected.map(str::as_bytes), "{host}");
+        }
+    }
+
+    #[test]
+    fn claims_are_known_in_every_spelling() {
+        for name in ["forwarded", "x-forwarded-for", "x_forwarded_for", "x-forwarded-client-cert", "x-ssl-client-dn"] {
+            assert!(is_claim(name), "{name}");
+        }
+        for name in ["x-wso2-client-certificate", "X-WSO2-Client_Certificate", "proxy", "true-client-ip"] {
+            assert!(is_claim(&name.to_ascii_lowercase()), "{name}");
+        }
+        for name in ["x-forwarded", "host", "proxy-authorization", "forwarded-for", "x-request-id", "authorization"] {
+            assert!(!is_claim(name), "{name}");
         }
     }
 

@@ -9,10 +9,12 @@ mod peer;
 mod redirect;
 mod reply;
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use http::StatusCode;
 use log::{debug, warn};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
@@ -22,7 +24,7 @@ use pingora::{Error, ErrorType, Result};
 
 use crate::classify::Facts;
 use crate::config::Listener;
-use crate::edge::Drain;
+use crate::edge::{Activity, Drain};
 use crate::observe::access::AccessWriter;
 use crate::observe::metrics::Metrics;
 use crate::registry::Registry;
@@ -92,6 +94,13 @@ impl ProxyHttp for Proxy {
     /// Pingora would add a compression module, which this proxy does not use.
     fn init_downstream_modules(&self, _: &mut pingora::modules::http::HttpModules) {}
 
+    /// Runs when a header is complete, with what [`crate::edge`] gave the session: the connection's activity.
+    fn on_connection_reuse(&self, _: &mut Session, _: &mut Context, connection: Box<dyn Any + Send + Sync>) {
+        if let Some(activity) = connection.downcast_ref::<Arc<Activity>>() {
+            activity.header_complete();
+        }
+    }
+
     async fn early_request_filter(&self, session: &mut Session, _: &mut Context) -> Result<()> {
         let timeouts = &self.listener.timeouts;
         // Without this the framework waits for ever after the first request of a connection.
@@ -118,7 +127,7 @@ impl ProxyHttp for Proxy {
             path: headers::path(request),
         };
         let decided = snapshot.classifier.classify(&facts).and_then(|decision| {
-            snapshot.classifier.check_query(&decision, headers::query(request))?;
+            snapshot.classifier.check_query(&decision, headers::path(request), headers::query(request))?;
             Ok(decision)
         });
         match decided {
@@ -190,6 +199,10 @@ impl ProxyHttp for Proxy {
             session.set_keepalive(None);
         }
         headers::strip_hop_by_hop(response);
+        if response.status == StatusCode::SWITCHING_PROTOCOLS {
+            // From here on silence is no fault of the client; the pool's read timeout ends what is silent for too long.
+            session.set_read_timeout(None);
+        }
         redirect::rewrite(session, response, context, self.listener.tls.is_some())
     }
 
@@ -203,15 +216,15 @@ impl ProxyHttp for Proxy {
     ) -> Box<Error> {
         let safe = session.req_header().method.is_idempotent()
             && !session.as_ref().retry_buffer_truncated()
-            && session.response_written().is_none();
-        if safe {
-            // What remains to be told is whether the node had just closed an idle connection.
+            && context::final_status(session).is_none();
+        // Once, and on a connection of its own: if that one breaks too, it is the request that breaks it.
+        if safe && reused && context.may_retry_fresh() {
             error.retry.decide_reuse(reused);
         } else {
             error.set_retry(false);
         }
         if error.retry() {
-            context.retry_same_pool();
+            context.retry_fresh();
         }
         error
     }
@@ -222,7 +235,7 @@ impl ProxyHttp for Proxy {
         // The framework closes the connection after this, whatever we say; so we say so.
         session.set_keepalive(None);
         if failure.status > 0
-            && session.response_written().is_none()
+            && context::final_status(session).is_none()
             && let Err(e) = reply::send(session, failure.status).await
         {
             debug!("the client did not take the answer {}: {e}", failure.status);

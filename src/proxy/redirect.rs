@@ -19,7 +19,10 @@ pub(super) fn rewrite(session: &Session, response: &mut ResponseHeader, context:
     if !response.status.is_redirection() && response.status != http::StatusCode::CREATED {
         return Ok(());
     }
-    let Some(location) = response.headers.get(LOCATION).and_then(|value| value.to_str().ok()) else { return Ok(()) };
+    let Some(location) = response.headers.get(LOCATION).and_then(|value| std::str::from_utf8(value.as_bytes()).ok())
+    else {
+        return Ok(());
+    };
     let Some((pool, member)) = context.asked() else { return Ok(()) };
     let Some(asked) = headers::host(session.req_header()).and_then(|host| std::str::from_utf8(host).ok()) else {
         return Ok(());

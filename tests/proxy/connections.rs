@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use crate::support::client::{Client, Request};
+use crate::support::client::{Client, Request, get};
 use crate::support::elb::Elb;
 use crate::support::metrics::Metrics;
 use crate::support::node::{RawNode, StubNode};
@@ -180,4 +180,21 @@ fn a_client_that_vanishes_leaves_others_alone() {
         assert_eq!(steady.get(HOST, &path).echo().field("path"), path);
     }
     wait_until("all are counted off", || in_flight(&elb) == 0.0);
+}
+
+#[test]
+fn a_flood_of_connections_is_turned_away_and_operators_still_get_in() {
+    let node = StubNode::worker("w1");
+    // 256 files are kept back and each request takes two: (1,256 - 256) / 2 connections.
+    let elb = Elb::start_with_open_files(&Topology::workers(&[node.address()]), 1_256);
+    let flood: Vec<_> =
+        (0..900).map(|_| std::net::TcpStream::connect(elb.web()).expect("the kernel accepts")).collect();
+    wait_until("the rest is turned away", || {
+        elb.metrics().sum("carbon_elb_client_connections_turned_away", &[]) >= 400.0
+    });
+    assert!(elb.metrics().sum("carbon_elb_client_connections", &[]) <= 510.0);
+    assert_eq!(elb.admin("/healthz").status, 200);
+    drop(flood);
+    wait_until("the flood is over", || elb.metrics().sum("carbon_elb_client_connections", &[]) <= 2.0);
+    assert_eq!(get(elb.web(), HOST, "/services/echo").status, 200);
 }

@@ -61,9 +61,23 @@ impl Elb {
     /// Starts it with a configuration file as written.
     #[track_caller]
     pub(crate) fn start_with(yaml: &str, listeners: &[&str]) -> Elb {
+        Elb::spawn(command(), yaml, listeners)
+    }
+
+    /// Starts it as a process that may have so many files open.
+    #[track_caller]
+    pub(crate) fn start_with_open_files(topology: &Topology, files: usize) -> Elb {
+        let mut limited = Command::new("sh");
+        limited.arg("-c").arg(format!("ulimit -n {files} && exec \"$@\"")).arg("sh").arg(command().get_program());
+        limited.env_remove("RUST_LOG");
+        Elb::spawn(limited, &topology.to_yaml(), &topology.listener_names())
+    }
+
+    #[track_caller]
+    fn spawn(mut command: Command, yaml: &str, listeners: &[&str]) -> Elb {
         let dir = TempDir::new("elb");
         let config = dir.write("elb.yaml", yaml);
-        let process = Process::start("carbon-elb", command().arg("run").arg("--config").arg(&config));
+        let process = Process::start("carbon-elb", command.arg("run").arg("--config").arg(&config));
         let mut missing = listeners.to_vec();
         missing.push("admin");
         let ports = process.stderr.wait_for_all(&format!("listening: {missing:?}\n{yaml}"), |lines| {

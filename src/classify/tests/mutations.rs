@@ -232,7 +232,7 @@ proptest! {
                 let facts = Facts { host: host.as_deref(), ..on.facts(b"x", &path) };
                 let _ = classifier.classify(&facts);
                 if let Ok(decision) = classifier.classify(&on.facts(b"x", &path)) {
-                    let _ = classifier.check_query(&decision, &query);
+                    let _ = classifier.check_query(&decision, &path, &query);
                 }
             }
         }
