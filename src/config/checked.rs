@@ -90,7 +90,7 @@ pub struct ListenerTls {
 pub struct ClientTimeouts {
     /// A connection without a request is closed after this time. Whole seconds, at least 1.
     pub idle: Duration,
-    /// The longest pause between two reads of a request.
+    /// The longest pause between two reads of a request's body, and the longest time for a whole header.
     pub read: Duration,
     /// The longest pause between two writes of a response.
     pub write: Duration,

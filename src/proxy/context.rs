@@ -1,6 +1,7 @@
 //! What is known of a request while it is on its way, and what became of it in the end.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use http::StatusCode;
@@ -18,8 +19,8 @@ use crate::observe::metrics::Metrics;
 use crate::pool::{Member, Pool, PoolView};
 use crate::registry::Snapshot;
 
-/// Set in the key of a peer, it keeps a request away from the idle connections of its pool.
-const FRESH: u64 = 1 << 63;
+/// Keys of peers that no other request has, above those of pools: they keep a request away from idle connections.
+static FRESH: AtomicU64 = AtomicU64::new(1 << 63);
 
 /// The status that the client got, if it got more than interim ones.
 pub(super) fn final_status(session: &Session) -> Option<u16> {
@@ -110,7 +111,9 @@ impl Context {
         }
         let mut peer = peer(&view.pool, picked.member);
         if self.fresh {
-            peer.group_key |= FRESH;
+            peer.group_key = FRESH.fetch_add(1, Ordering::Relaxed);
+            // Nobody will ask for it again.
+            peer.options.idle_timeout = Some(Duration::ZERO);
         }
         self.lease = Some(picked.lease);
         self.tried.push(picked.position);

@@ -74,6 +74,26 @@ fn a_request_in_flight_is_finished_and_nothing_new_begins() {
 }
 
 #[test]
+fn a_pipelined_request_in_flight_is_finished() {
+    let (node, connections) = RawNode::by_hand();
+    let mut elb = Elb::start(&Topology::workers(&[node.address()]));
+    let mut client = Client::connect(elb.web());
+    // The second request comes with the first, so nothing of it is read when its turn has come.
+    client.send("GET /services/echo/1 HTTP/1.1\r\nHost: esb.test\r\n\r\n".repeat(2));
+    let mut at_node = connections.next();
+    at_node.read_request().unwrap();
+    at_node.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nfirst");
+    let mut at_node = connections.next();
+    at_node.read_request().unwrap();
+    assert_eq!(client.answer().text(), "first");
+
+    elb.begin_to_stop();
+    at_node.send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecond");
+    assert_eq!(client.answer().text(), "second");
+    assert!(elb.wait(PATIENCE).0.success());
+}
+
+#[test]
 fn a_half_sent_request_is_finished() {
     let node = StubNode::worker("w1");
     let mut elb = Elb::start(&Topology::workers(&[node.address()]));
