@@ -23,8 +23,9 @@ use crate::health;
 use crate::limits;
 use crate::observe::access::AccessWriter;
 use crate::observe::metrics::Metrics;
-use crate::proxy::{MAX_ATTEMPTS, Observed, Proxy, TrustStore};
+use crate::proxy::{MAX_ATTEMPTS, Observed, Proxy};
 use crate::registry::Registry;
+use crate::upstream::TrustStore;
 
 /// For a TLS handshake of a client.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);

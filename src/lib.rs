@@ -5,11 +5,11 @@
 //! 1. [`edge`] accepts the connection on a socket of the thread that will serve it, does the TLS handshake, and reads one
 //!    request after another. Each listener has its own [`proxy::Proxy`], which knows whose pools the listener leads to.
 //! 2. [`classify`] decides, from host and path alone, which cluster and role the request is for, or why it is refused. It
-//!    is pure: no clock, no I/O, no state.
+//!    is pure: no clock, no I/O, no state. [`admin_services`] has the names of what no worker may be asked for.
 //! 3. [`registry`] holds the newest snapshot of all pools. The request takes it once and keeps it to its end.
 //! 4. [`pool`] chooses a member through an algorithm of [`select`], and counts the request on the member's node with a
 //!    [`member::Lease`].
-//! 5. [`proxy`] connects to the node, or takes an idle connection, sends the request on with the forwarding headers set,
+//! 5. [`proxy`] connects to the node as [`upstream`] says how, or takes an idle connection, sends the request on with the forwarding headers set,
 //!    and streams the answer back. If no connection can be made, the next member is chosen.
 //! 6. [`observe`] turns the outcome into a line of the access log and into metrics. The lease ends.
 //!
@@ -22,6 +22,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+pub mod admin_services;
 pub mod app;
 pub mod classify;
 pub mod cli;
@@ -40,3 +41,4 @@ pub mod probe;
 pub mod proxy;
 pub mod registry;
 pub mod select;
+pub mod upstream;

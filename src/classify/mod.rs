@@ -6,7 +6,6 @@
 //! What **denies** is matched leniently: without regard to case, behind any number of tenants, admin services anywhere
 //! in the path. What **allows** is matched exactly. A path between the two is refused on both sides.
 
-mod admin_services;
 mod hosts;
 mod path;
 mod reason;
@@ -25,8 +24,7 @@ use self::hosts::{Closeness, Host, HostTable};
 use self::path::Canonical;
 pub use self::reason::{Reason, Refusal};
 use self::rules::{Rules, Tenant};
-use self::services::AdminTable;
-pub use self::services::is_known_admin_service;
+use crate::admin_services::AdminTable;
 use crate::config::{Config, Serves};
 use crate::ids::{Endpoint, Role};
 

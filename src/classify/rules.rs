@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::segments::{is, is_end, split};
-use super::services::{AdminTable, Judgement, ServiceRules};
+use super::services::{Judgement, ServiceRules};
 use super::tables::PathTables;
 use super::trie::Mark;
 use super::{Class, Reason};
+use crate::admin_services::AdminTable;
 use crate::config::Cluster;
 use crate::ids::{Endpoint, Role};
 

@@ -2,48 +2,15 @@
 
 use std::sync::Arc;
 
-use ahash::{AHashMap, AHashSet};
+use ahash::AHashSet;
 
-use super::admin_services::ADMIN_SERVICES;
-use super::segments::{after_each, fold, is, is_end, is_plain, split};
+use super::segments::{after_each, is, is_end, is_plain, split};
+use crate::admin_services::{AdminTable, fold, parts};
 use crate::config::Services;
 
 /// Tenants in a row that are skipped behind `services`. Carbon knows one; the bound keeps the work linear in the length
 /// of the path, and what has more of them is taken for an admin service.
 const MOST_TENANTS: usize = 8;
-
-/// Whether `name`, without regard to case, is one of the built-in admin services or one of its endpoints
-/// (`NAME.NAMEHttpsSoap11Endpoint`).
-pub fn is_known_admin_service(name: &str) -> bool {
-    let known = |part: &[u8]| ADMIN_SERVICES.iter().any(|service| service.as_bytes().eq_ignore_ascii_case(part));
-    parts(&fold(name.as_bytes())).any(known)
-}
-
-/// Names of admin services, found without regard to case.
-#[derive(Debug)]
-pub(super) struct AdminTable {
-    /// From the folded name to the name as written.
-    names: AHashMap<Box<[u8]>, Box<[u8]>>,
-}
-
-impl AdminTable {
-    /// The built-in names.
-    pub(super) fn built_in() -> Self {
-        AdminTable::of(ADMIN_SERVICES.iter().copied())
-    }
-
-    fn of<'n>(names: impl Iterator<Item = &'n str>) -> Self {
-        AdminTable { names: names.map(|name| (fold(name.as_bytes())[..].into(), name.as_bytes().into())).collect() }
-    }
-
-    /// The name as written in the table, if a part of `folded` is in it.
-    fn find(&self, folded: &[u8]) -> Option<&[u8]> {
-        if self.names.is_empty() {
-            return None;
-        }
-        parts(folded).find_map(|part| self.names.get(part)).map(|name| &name[..])
-    }
-}
 
 /// What `/services/NAME` is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,27 +120,6 @@ impl ServiceRules {
     }
 }
 
-/// The candidates for a service name in a segment: all of it, each part between other characters than letters, digits,
-/// `_` and `-`, and the latter without the ending of an endpoint.
-fn parts(segment: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let separator = |b: &u8| !(b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
-    let whole = Some(segment).filter(|segment| segment.iter().any(separator));
-    let parts = segment.split(separator).flat_map(|part| [Some(part), without_endpoint(part)]).flatten();
-    parts.chain(whole)
-}
-
-/// `NAME` of `NAMEHttpsSoap11Endpoint`; case does not matter.
-fn without_endpoint(part: &[u8]) -> Option<&[u8]> {
-    let part = strip_suffix(part, b"endpoint")?;
-    let part = strip_suffix(part, b"soap11").or_else(|| strip_suffix(part, b"soap12")).unwrap_or(part);
-    strip_suffix(part, b"https").or_else(|| strip_suffix(part, b"http"))
-}
-
-fn strip_suffix<'p>(part: &'p [u8], suffix: &[u8]) -> Option<&'p [u8]> {
-    let (name, end) = part.split_at_checked(part.len().checked_sub(suffix.len())?)?;
-    end.eq_ignore_ascii_case(suffix).then_some(name)
-}
-
 /// `NAME` of `NAME.NAME` + `Http|Https` + ``|`Soap11`|`Soap12` + `Endpoint`, exactly so.
 fn endpoint_owner(segment: &[u8]) -> Option<&[u8]> {
     let rest = segment.strip_suffix(b"Endpoint")?;
@@ -189,25 +135,6 @@ mod tests {
 
     fn rules(services: Services) -> ServiceRules {
         ServiceRules::new(&services, &["SecretTool".to_owned()], Arc::new(AdminTable::built_in()))
-    }
-
-    #[test]
-    fn known_admin_services_are_found_in_any_case_and_form() {
-        for name in
-            ["UserAdmin", "useradmin", "LogViewer", "logviewer.LogViewerHttpsSoap12Endpoint", "LOGVIEWERHTTPENDPOINT"]
-        {
-            assert!(is_known_admin_service(name), "{name}");
-        }
-        for name in ["echo", "Version", "LogViewers", "MyAdminThing", ""] {
-            assert!(!is_known_admin_service(name), "{name}");
-        }
-    }
-
-    #[test]
-    fn the_built_in_names_are_names_and_no_two_are_the_same() {
-        let table = AdminTable::built_in();
-        assert_eq!(table.names.len(), ADMIN_SERVICES.len());
-        assert!(ADMIN_SERVICES.iter().all(|name| !name.is_empty() && name.is_ascii() && !name.contains('/')));
     }
 
     #[test]

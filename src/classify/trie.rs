@@ -2,7 +2,8 @@
 
 use ahash::AHashMap;
 
-use super::segments::{Folded, fold, is_plain, split};
+use super::segments::{is_plain, split};
+use crate::admin_services::{Folded, fold};
 
 /// What a table says about a path prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

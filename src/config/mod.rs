@@ -82,7 +82,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// All problems of the text, warnings included, if one of them is an error.
 pub fn parse(text: &str, base_dir: &Path) -> Result<Loaded, Problems> {
     let environment = |name: &str| std::env::var(name).ok();
-    parse_with(text, base_dir, &environment, &crate::classify::is_known_admin_service)
+    parse_with(text, base_dir, &environment, &crate::admin_services::is_known_admin_service)
 }
 
 fn parse_with(

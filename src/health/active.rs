@@ -17,8 +17,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use super::State;
 use crate::config::{Cluster, HealthProbe, Node, ProbePort, UpstreamTls};
 use crate::ids::Endpoint;
-use crate::proxy::{TrustStore, server_name};
 use crate::registry::{NodeIndex, Registry, probe_policy};
+use crate::upstream::{TrustStore, server_name};
 
 /// How often a node without an address is looked at again.
 const UNRESOLVED_PAUSE: Duration = Duration::from_millis(100);

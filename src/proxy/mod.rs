@@ -5,7 +5,6 @@
 mod context;
 mod failure;
 mod headers;
-mod peer;
 mod redirect;
 mod reply;
 
@@ -28,10 +27,9 @@ use crate::edge::{Activity, Drain};
 use crate::observe::access::AccessWriter;
 use crate::observe::metrics::Metrics;
 use crate::registry::Registry;
+use crate::upstream::TrustStore;
 
 pub use context::Context;
-pub use peer::TrustStore;
-pub(crate) use peer::server_name;
 
 /// Attempts for one request, the first included. Pingora's own limit is set to the same.
 pub const MAX_ATTEMPTS: usize = 16;

@@ -7,7 +7,7 @@
 /// `listAdminServices` of the products' consoles; the list does not have to be complete, `admin_services` in the
 /// configuration extends it.
 #[rustfmt::skip] // one name a line, so that a change is one line
-pub(super) const ADMIN_SERVICES: &[&str] = &[
+pub(crate) const ADMIN_SERVICES: &[&str] = &[
     "AccountCredentialMgtConfigService",
     "ActivityAdminService",
     "AndesAdminService",
