@@ -134,7 +134,7 @@ impl App {
         for (thread, entrances) in edges.into_iter().enumerate() {
             app.server.add_service(Edge::new(format!("edge-{thread}"), entrances, app.drain.clone()));
         }
-        let admin = Admin::new(registry.clone(), metrics, app.drain.clone());
+        let admin = Admin::new(registry.clone(), metrics, app.drain.clone(), config.admin.allow.clone());
         app.answer("admin", &config.admin.bind, admin)?;
         app.server.add_service(Control { registry, trust });
         Ok(app)

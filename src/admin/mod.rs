@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Method, StatusCode};
+use ipnet::IpNet;
 use log::error;
 use pingora::Result;
 use pingora::http::ResponseHeader;
@@ -19,26 +20,35 @@ pub struct Admin {
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
     drain: Arc<Drain>,
+    /// Who may read the metrics, besides this machine.
+    allow: Vec<IpNet>,
 }
 
 impl Admin {
-    /// Answers about the state of these.
-    pub fn new(registry: Arc<Registry>, metrics: Arc<Metrics>, drain: Arc<Drain>) -> Self {
-        Admin { registry, metrics, drain }
+    /// Answers about the state of these; metrics only to this machine and to `allow`.
+    pub fn new(registry: Arc<Registry>, metrics: Arc<Metrics>, drain: Arc<Drain>, allow: Vec<IpNet>) -> Self {
+        Admin { registry, metrics, drain, allow }
     }
 
-    /// 200 if requests can be served: the process is not stopping and every pool has a ready member.
+    fn may_read_metrics(&self, session: &ServerSession) -> bool {
+        let client = session.client_addr().and_then(|address| address.as_inet()).map(|client| client.ip());
+        client.is_some_and(|ip| ip.is_loopback() || self.allow.iter().any(|network| network.contains(&ip)))
+    }
+
+    /// 200 if some requests can be served: the process is not stopping, and some pool has a ready member. A pool without
+    /// one does not make it unready: its requests get 503 here, and the others are served.
     fn readiness(&self) -> (StatusCode, String) {
         if self.drain.begun() {
             return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned());
         }
         let snapshot = self.registry.snapshot();
+        let some_ready = snapshot.pools().any(|view| view.ready() > 0);
         let empty = snapshot.pools().filter(|view| view.ready() == 0);
         let missing: Vec<String> = empty
             .map(|view| format!("{}/{} {}: no ready node\n", view.pool.cluster, view.pool.role, view.pool.endpoint))
             .collect();
-        match missing.is_empty() {
-            true => (StatusCode::OK, "ready\n".to_owned()),
+        match some_ready {
+            true => (StatusCode::OK, format!("ready\n{}", missing.concat())),
             false => (StatusCode::SERVICE_UNAVAILABLE, missing.concat()),
         }
     }
@@ -65,6 +75,9 @@ impl Answer for Admin {
         let (status, body) = match (&request.method, request.uri.path()) {
             (&Method::GET | &Method::HEAD, "/healthz") => (StatusCode::OK, "ok\n".to_owned()),
             (&Method::GET | &Method::HEAD, "/readyz") => self.readiness(),
+            (&Method::GET | &Method::HEAD, "/metrics") if !self.may_read_metrics(session) => {
+                (StatusCode::FORBIDDEN, "admin.allow does not name your address\n".to_owned())
+            }
             (&Method::GET | &Method::HEAD, "/metrics") => self.metrics(),
             (_, "/healthz" | "/readyz" | "/metrics") => (StatusCode::METHOD_NOT_ALLOWED, "only GET\n".to_owned()),
             _ => (StatusCode::NOT_FOUND, "there are /healthz, /readyz and /metrics\n".to_owned()),

@@ -82,6 +82,6 @@ fn server(raw: &Field<RawServer>, context: &Context<'_>) -> ServerSettings {
 
 impl Default for Admin {
     fn default() -> Self {
-        Admin { bind: vec![std::net::SocketAddr::from(([127, 0, 0, 1], 9601))] }
+        Admin { bind: vec![std::net::SocketAddr::from(([127, 0, 0, 1], 9601))], allow: Vec::new() }
     }
 }

@@ -397,6 +397,8 @@ pub struct HealthPolicy {
 pub struct Admin {
     /// Loopback by default; empty if switched off.
     pub bind: Vec<SocketAddr>,
+    /// Who may read the metrics, besides this machine.
+    pub allow: Vec<IpNet>,
 }
 
 /// Settings of the process.

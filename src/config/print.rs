@@ -21,7 +21,7 @@ pub fn effective(config: &Config) -> String {
     let document = map([
         ("listeners", map(listeners)),
         ("clusters", map(clusters)),
-        ("admin", map([("bind", texts(&config.admin.bind))])),
+        ("admin", map([("bind", texts(&config.admin.bind)), ("allow", texts(&config.admin.allow))])),
         ("server", print_server(&config.server)),
     ]);
     // Writing text, numbers, lists and maps with text keys to memory cannot fail.

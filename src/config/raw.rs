@@ -84,13 +84,17 @@ impl RawListener {
             endpoint: fields.field("endpoint", word(ENDPOINTS)),
             tls: fields.field("tls", RawListenerTls::read),
             exposes_management: fields.field("exposes_management", boolean),
-            allow: fields
-                .field("allow", list("a list of networks", parsed("10.0.0.0/8, 192.168.1.7, fd00::/8", network))),
+            allow: fields.field("allow", networks),
             timeouts: fields.field("timeouts", RawClientTimeouts::read),
         };
         fields.close();
         Some(listener)
     }
+}
+
+/// `allow`, wherever it stands.
+fn networks(node: &Node, at: &Spot, problems: &mut Problems) -> Option<Items<IpNet>> {
+    list("a list of networks", parsed("10.0.0.0/8, 192.168.1.7, fd00::/8", network))(node, at, problems)
 }
 
 /// `listeners.*.tls`.
@@ -137,12 +141,16 @@ impl RawClientTimeouts {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RawAdmin {
     pub(crate) bind: Field<Items<SocketAddr>>,
+    pub(crate) allow: Field<Items<IpNet>>,
 }
 
 impl RawAdmin {
     fn read(node: &Node, at: &Spot, problems: &mut Problems) -> Option<Self> {
         let mut fields = Fields::open(node, at, problems)?;
-        let admin = RawAdmin { bind: fields.field("bind", list_or_one(BINDS, parsed(BIND_RULE, bind))) };
+        let admin = RawAdmin {
+            bind: fields.field("bind", list_or_one(BINDS, parsed(BIND_RULE, bind))),
+            allow: fields.field("allow", networks),
+        };
         fields.close();
         Some(admin)
     }

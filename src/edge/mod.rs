@@ -9,7 +9,9 @@ mod drain;
 mod socket;
 mod tls;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -92,20 +94,20 @@ async fn accept_until_drain<A: HttpServerApp + Send + Sync + 'static>(entrance: 
         Ok(listener) => listener,
         Err(e) => return error!("{name}: cannot accept connections: {e}"),
     };
+    let enter = |stream, client| match drain.enter(always_open) {
+        Some(entered) => {
+            drop(tokio::spawn(connection::serve(stream, client, tls.clone(), timeouts, app.clone(), entered)));
+        }
+        None => debug!("{name}: too many connections, {client} is turned away"),
+    };
     let mut draining = drain.watch();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = draining.wait_for(|&begun| begun) => return,
+            _ = draining.wait_for(|&begun| begun) => break,
         };
         match accepted {
-            Ok((stream, client)) => {
-                let Some(entered) = drain.enter(always_open) else {
-                    debug!("{name}: too many connections, {client} is turned away");
-                    continue;
-                };
-                tokio::spawn(connection::serve(stream, client, tls.clone(), timeouts, app.clone(), entered));
-            }
+            Ok((stream, client)) => enter(stream, client),
             Err(e) if is_of_one_connection(&e) => debug!("{name}: a client left before it was accepted: {e}"),
             Err(e) => {
                 error!("{name}: cannot accept a connection: {e}");
@@ -113,6 +115,22 @@ async fn accept_until_drain<A: HttpServerApp + Send + Sync + 'static>(entrance: 
             }
         }
     }
+    // What waits to be accepted would be reset with the socket. No more than that, or a flood could hold up the stop.
+    for _ in 0..BACKLOG {
+        match waiting(&listener).await {
+            Some((stream, client)) => enter(stream, client),
+            None => return,
+        }
+    }
+}
+
+/// The next connection that waits to be accepted; `None` if there is none.
+async fn waiting(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
+    std::future::poll_fn(|context| match listener.poll_accept(context) {
+        Poll::Ready(accepted) => Poll::Ready(accepted.ok()),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }
 
 /// Errors of `accept` that concern one connection only, and not the socket.

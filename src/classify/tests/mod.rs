@@ -15,7 +15,7 @@ use crate::ids::{ClusterName, Scheme};
 /// A configuration with nothing but clusters; the classifier reads no more of it.
 fn config(clusters: Vec<Cluster>) -> Config {
     let server = ServerSettings { threads: None, grace: Duration::ZERO, access_log: AccessLog::Off };
-    Config { listeners: Vec::new(), clusters, admin: Admin { bind: Vec::new() }, server }
+    Config { listeners: Vec::new(), clusters, admin: Admin { bind: Vec::new(), allow: Vec::new() }, server }
 }
 
 fn cluster(name: &str, product: Product, worker: &str, manager: &str) -> Cluster {

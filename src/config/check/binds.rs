@@ -9,12 +9,15 @@ use crate::config::raw::{RawConfig, entries};
 /// `admin`, with its warning.
 pub(super) fn admin(raw: &RawConfig, problems: &mut Problems) -> Admin {
     let section = raw.admin.or_empty();
-    let Some(bind) = section.bind.given() else { return Admin::default() };
-    for item in bind.value.items.iter().filter(|item| !is_loopback(&item.value)) {
-        let what = format!("health and metrics are open to everybody who reaches {}", item.value);
+    let allow = section.allow.given().map(|allow| allow.value.values()).unwrap_or_default();
+    let Some(bind) = section.bind.given() else { return Admin { allow, ..Admin::default() } };
+    for item in bind.value.items.iter().filter(|item| allow.is_empty() && !is_loopback(&item.value)) {
+        let address = item.value;
+        let what =
+            format!("without allow, {address} tells everybody whether it is healthy, and only this machine metrics");
         problems.warning(&item.at, what);
     }
-    Admin { bind: bind.value.values() }
+    Admin { bind: bind.value.values(), allow }
 }
 
 /// Whether only this machine can connect to the address.
