@@ -14,6 +14,7 @@ use pingora::server::configuration::ServerConf;
 use pingora::server::{ListenFds, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
 use pingora::services::Service;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 use crate::admin::Admin;
 use crate::config::{AccessLog, ClientTimeouts, Config, Listener};
@@ -29,6 +30,10 @@ use crate::upstream::TrustStore;
 
 /// For a TLS handshake of a client.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long clients wait at the start for pools without a member, and how often these are looked at.
+const START_PATIENCE: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// Why the program cannot start. The text says what to do.
 #[derive(Debug)]
@@ -123,6 +128,7 @@ impl App {
         let mut app = App::empty(config.server.grace, most, server_conf(&config));
         app.access = Some(access.clone());
         let observed = Observed { access, metrics: metrics.clone() };
+        let opened = watch::Sender::new(false);
         let mut edges: Vec<Vec<Entrance<HttpProxy<Proxy>>>> = (0..threads).map(|_| Vec::new()).collect();
         for listener in &config.listeners {
             let listener = Arc::new(listener.clone());
@@ -132,11 +138,12 @@ impl App {
             app.open_listener(&listener, proxy, &mut edges)?;
         }
         for (thread, entrances) in edges.into_iter().enumerate() {
-            app.server.add_service(Edge::new(format!("edge-{thread}"), entrances, app.drain.clone()));
+            let edge = Edge::new(format!("edge-{thread}"), entrances, app.drain.clone(), opened.subscribe());
+            app.server.add_service(edge);
         }
         let admin = Admin::new(registry.clone(), metrics, app.drain.clone(), config.admin.allow.clone());
         app.answer("admin", &config.admin.bind, admin)?;
-        app.server.add_service(Control { registry, trust });
+        app.server.add_service(Control { registry, trust, opened });
         Ok(app)
     }
 
@@ -183,7 +190,8 @@ impl App {
                 entrances.push(Entrance { socket, tls: None, timeouts, always_open: true, app: app.clone() });
             }
         }
-        self.server.add_service(Edge::new(name.to_owned(), entrances, self.drain.clone()));
+        let opened = watch::Sender::new(true).subscribe();
+        self.server.add_service(Edge::new(name.to_owned(), entrances, self.drain.clone(), opened));
         Ok(())
     }
 
@@ -261,6 +269,20 @@ fn http_proxy(proxy: Proxy, idle: Duration, conf: &Arc<ServerConf>) -> HttpProxy
 struct Control {
     registry: Arc<Registry>,
     trust: Arc<TrustStore>,
+    /// Told when clients may be let in.
+    opened: watch::Sender<bool>,
+}
+
+impl Control {
+    /// Returns when every pool has a member that may be asked, or when waiting has been long enough: names have to be
+    /// resolved first, and requests that came before would get 503.
+    async fn some_member_everywhere(&self) {
+        let missing = || self.registry.snapshot().pools().any(|view| view.ready() == 0);
+        let begun = tokio::time::Instant::now();
+        while missing() && begun.elapsed() < START_PATIENCE {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
 }
 
 #[async_trait]
@@ -268,6 +290,8 @@ impl Service for Control {
     async fn start_service(&mut self, _: Option<ListenFds>, mut shutdown: ShutdownWatch, _: usize) {
         discovery::dns::start(&self.registry);
         health::active::start(&self.registry, &self.trust);
+        self.some_member_everywhere().await;
+        self.opened.send_replace(true);
         // The tasks run until this service's runtime ends; an error means that the server is gone.
         let _ = shutdown.wait_for(|&stopping| stopping).await;
     }

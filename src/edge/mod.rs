@@ -21,6 +21,7 @@ use pingora::server::{ListenFds, ShutdownWatch};
 use pingora::services::Service;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 pub use answer::{Answer, Answering};
 pub use connection::Timeouts;
@@ -53,18 +54,26 @@ pub struct Edge<A> {
     name: String,
     entrances: Vec<Entrance<A>>,
     drain: Arc<Drain>,
+    /// Connections wait to be accepted until this says so.
+    opened: watch::Receiver<bool>,
 }
 
 impl<A> Edge<A> {
-    /// A service that serves `entrances` on one thread until `drain` begins.
-    pub fn new(name: String, entrances: Vec<Entrance<A>>, drain: Arc<Drain>) -> Self {
-        Edge { name, entrances, drain }
+    /// A service that serves `entrances` on one thread, from when `opened` says so until `drain` begins.
+    pub fn new(name: String, entrances: Vec<Entrance<A>>, drain: Arc<Drain>, opened: watch::Receiver<bool>) -> Self {
+        Edge { name, entrances, drain, opened }
     }
 }
 
 #[async_trait]
 impl<A: HttpServerApp + Send + Sync + 'static> Service for Edge<A> {
     async fn start_service(&mut self, _: Option<ListenFds>, _: ShutdownWatch, _: usize) {
+        let mut draining = self.drain.watch();
+        tokio::select! {
+            // Whoever should say so may be gone; then waiting has no sense.
+            _ = self.opened.wait_for(|&opened| opened) => {}
+            _ = draining.wait_for(|&begun| begun) => {}
+        }
         let entrances = self.entrances.drain(..).map(|entrance| {
             let drain = self.drain.clone();
             tokio::spawn(accept_until_drain(entrance, drain))
