@@ -31,6 +31,7 @@ pub mod demo;
 pub mod discovery;
 pub mod edge;
 pub mod health;
+pub mod http1;
 pub mod ids;
 pub mod limits;
 pub mod member;

@@ -15,11 +15,9 @@ pub(crate) use self::cluster::{
     RawCluster, RawEndpoint, RawEndpoints, RawHealth, RawNode, RawPaths, RawProbe, RawProbePort, RawServices,
     RawUpstreamTls,
 };
-pub(crate) use self::listener::{
-    RawClientTimeouts, RawCookies, RawLimits, RawListener, RawListenerTls, RawResponse,
-};
+pub(crate) use self::listener::{RawClientTimeouts, RawCookies, RawLimits, RawListener, RawListenerTls, RawResponse};
 pub(crate) use self::pool::{RawHealthPolicy, RawPool};
-pub(crate) use self::rules::{RawAccess, RawAllowDeny, RawRule};
+pub(crate) use self::rules::RawRule;
 
 use super::decode::{At, Field, Fields, Items, list, list_or_one, named};
 use super::problem::{Problems, Spot};

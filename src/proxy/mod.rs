@@ -274,13 +274,8 @@ impl ProxyHttp for Proxy {
 impl Proxy {
     /// Whether the listener's address list lets the client in. An address that cannot be told is not let in.
     fn may_use(&self, session: &Session) -> bool {
-        if self.listener.allow.is_empty() {
-            return true;
-        }
+        let access = &self.listener.access;
         let client = session.client_addr().and_then(|address| address.as_inet());
-        client.is_some_and(|client| {
-            let address = client.ip();
-            self.listener.allow.iter().any(|network| network.contains(&address))
-        })
+        access.is_open() || client.is_some_and(|client| access.admits(client.ip()))
     }
 }

@@ -70,13 +70,7 @@ fn rule(entry: &At<(Name, RawRule)>, raw: &RawConfig, listeners: &[Listener], pr
 }
 
 /// What a rule names must be there.
-fn known<T>(
-    what: &str,
-    named: &Field<Name>,
-    complete: bool,
-    entries: &[At<(Name, T)>],
-    problems: &mut Problems,
-) {
+fn known<T>(what: &str, named: &Field<Name>, complete: bool, entries: &[At<(Name, T)>], problems: &mut Problems) {
     if let Some(named) = named.given()
         && complete
         && !entries.iter().any(|entry| entry.value.0 == named.value)

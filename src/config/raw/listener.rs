@@ -42,8 +42,7 @@ impl RawListener {
     pub(super) fn read(node: &Node, at: &Spot, problems: &mut Problems) -> Option<Self> {
         const ROLES: &[(&str, Serves)] =
             &[("worker", Serves::Worker), ("manager", Serves::Manager), ("both", Serves::Both)];
-        const MODES: &[(&str, PathMode)] =
-            &[("strict", PathMode::Strict), ("canonicalize", PathMode::Canonicalize)];
+        const MODES: &[(&str, PathMode)] = &[("strict", PathMode::Strict), ("canonicalize", PathMode::Canonicalize)];
         const HEADERS: &[(&str, AddressHeader)] =
             &[("x-forwarded-for", AddressHeader::XForwardedFor), ("forwarded", AddressHeader::Forwarded)];
         let mut fields = Fields::open(node, at, problems)?;

@@ -10,7 +10,9 @@ use crate::config::checked::{BodyLimit, RateKey};
 use crate::config::decode::{Field, Fields, Items, wrong_type};
 use crate::config::problem::{Problems, Spot};
 use crate::config::tree::{Node, Value};
-use crate::config::values::{HEADER_RULE, PATH_RULE, RATE_RULE, header_name, name, or_off, parsed, path, rate, size, word};
+use crate::config::values::{
+    HEADER_RULE, PATH_RULE, RATE_RULE, header_name, name, or_off, parsed, path, rate, size, word,
+};
 use crate::ids::{Name, Role};
 
 /// A section under `rules`.
