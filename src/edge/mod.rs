@@ -31,7 +31,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 pub use answer::{Answer, Answering};
-pub use drain::{Activity, Drain};
+pub use drain::Drain;
 pub use exchange::Exchange;
 pub use gate::{Gate, RequestPass, one_client};
 pub use policy::{Policy, Timeouts, Unwatched, Watcher};

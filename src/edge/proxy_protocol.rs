@@ -8,7 +8,10 @@ use ppp::{HeaderResult, PartialResult, v1, v2};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-/// A header of version 1 has at most 107 bytes. Those of version 2 may hold further fields, of which none are used here.
+/// Bytes of the longest header of version 1.
+const LONGEST_V1: usize = 107;
+
+/// A header of version 2 may hold further fields, of which none are used here.
 const LONGEST: usize = 4096;
 
 /// What a header tells.
@@ -55,6 +58,11 @@ pub(super) async fn read(stream: &mut TcpStream) -> Result<Told, &'static str> {
 
 /// Reads a header from the first bytes of a connection.
 pub fn parse(received: &[u8]) -> Parsed {
+    let ends = received.windows(2).take(LONGEST_V1).any(|window| window == b"\r\n");
+    if received.starts_with(b"PROXY ") && received.len() < LONGEST_V1 && !ends {
+        // The library takes some beginnings of a line for a malformed line.
+        return Parsed::Partial;
+    }
     let result = HeaderResult::parse(received);
     if result.is_incomplete() {
         return Parsed::Partial;

@@ -116,7 +116,7 @@ impl Watched {
         loop {
             match http1.framer.head_complete() {
                 Ok(true) => {
-                    self.activity.header_complete();
+                    self.activity.begin();
                     return Poll::Ready(Next::Request);
                 }
                 Ok(false) => {}
@@ -186,7 +186,7 @@ impl Watched {
         let outcome = Pin::new(&mut self.inner).poll_read(context, out);
         if outcome.is_ready() {
             if out.filled().len() > before {
-                self.activity.header_complete();
+                self.activity.begin();
             }
             return outcome;
         }
@@ -210,7 +210,10 @@ impl Watched {
 
     /// Reads what an HTTP/1 client still sends, and forgets it, until the client ends too.
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if !matches!(&self.protocol, Protocol::Http1(http1) if !http1.exchange.is_upgraded()) {
+        let Protocol::Http1(http1) = &self.protocol else { return Poll::Ready(()) };
+        let Http1 { framer, exchange, .. } = http1.as_ref();
+        if exchange.is_upgraded() || framer.is_complete() && !framer.has_begun() {
+            // All that the client sent was read.
             return Poll::Ready(());
         }
         let linger = self

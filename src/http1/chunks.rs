@@ -52,6 +52,7 @@ pub struct Scanned {
 pub struct Chunks {
     state: State,
     size: u64,
+    begun: bool,
     trailers: usize,
     most_trailers: usize,
 }
@@ -59,12 +60,12 @@ pub struct Chunks {
 impl Chunks {
     /// At the beginning of a body, whose trailers may have so many bytes in total.
     pub fn new(most_trailers: usize) -> Self {
-        Chunks { state: State::Size { digits: 0 }, size: 0, trailers: 0, most_trailers }
+        Chunks { state: State::Size { digits: 0 }, size: 0, begun: false, trailers: 0, most_trailers }
     }
 
     /// Whether the size of the first chunk is complete.
     pub fn has_begun(&self) -> bool {
-        !matches!(self.state, State::Size { .. } | State::Extension { .. } | State::SizeEnd) || self.trailers > 0
+        self.begun
     }
 
     /// Takes in the next piece.
@@ -95,8 +96,11 @@ impl Chunks {
             (State::Extension { bytes }, byte) if is_value(byte) && bytes < LONGEST_EXTENSION => {
                 Ok(State::Extension { bytes: bytes + 1 })
             }
-            (State::SizeEnd, b'\n') if self.size == 0 => Ok(State::Trailer),
-            (State::SizeEnd, b'\n') => Ok(State::Data { left: std::mem::take(&mut self.size) }),
+            (State::SizeEnd, b'\n') => {
+                self.begun = true;
+                let size = std::mem::take(&mut self.size);
+                Ok(if size == 0 { State::Trailer } else { State::Data { left: size } })
+            }
             (State::DataEnd, b'\r') => Ok(State::DataLineFeed),
             (State::DataLineFeed, b'\n') => Ok(State::Size { digits: 0 }),
             (State::Trailer, b'\r') => Ok(State::LastLineFeed),
@@ -214,7 +218,9 @@ mod tests {
     #[test]
     fn a_body_has_begun_when_its_first_size_is_there() {
         let mut chunks = Chunks::new(64);
-        for (piece, begun) in [("5", false), (";a", false), ("\r", false), ("\n", true), ("hello", true)] {
+        for (piece, begun) in
+            [("5", false), (";a", false), ("\r", false), ("\n", true), ("hello", true), ("\r\n", true)]
+        {
             chunks.scan(piece.as_bytes()).unwrap();
             assert_eq!(chunks.has_begun(), begun, "after {piece:?}");
         }
