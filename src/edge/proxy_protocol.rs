@@ -58,14 +58,16 @@ pub(super) async fn read(stream: &mut TcpStream) -> Result<Told, &'static str> {
 
 /// Reads a header from the first bytes of a connection.
 pub fn parse(received: &[u8]) -> Parsed {
+    let line = received.starts_with(b"PROXY ");
     let ends = received.windows(2).take(LONGEST_V1).any(|window| window == b"\r\n");
-    if received.starts_with(b"PROXY ") && received.len() < LONGEST_V1 && !ends {
+    if line && received.len() < LONGEST_V1 && !ends {
         // The library takes some beginnings of a line for a malformed line.
         return Parsed::Partial;
     }
     let result = HeaderResult::parse(received);
     if result.is_incomplete() {
-        return Parsed::Partial;
+        // And some whole lines for the beginning of a line.
+        return if line { Parsed::Invalid } else { Parsed::Partial };
     }
     match result {
         HeaderResult::V1(Ok(header)) => version_1(&header),
