@@ -13,6 +13,10 @@ use crate::config::Services;
 /// of the path, and what has more of them is taken for an admin service.
 const MOST_TENANTS: usize = 8;
 
+/// Occurrences of `services` in a segment or query that are looked at. What follows each is read to its end, so that more
+/// of them would cost a client little and the balancer the square of it; they are taken for an admin service, too.
+const MOST_OCCURRENCES: usize = 16;
+
 /// What `/services/NAME` is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Judgement {
@@ -106,10 +110,12 @@ impl ServiceRules {
             folded = fold(segment);
             &folded
         };
-        after_each(segment, b"services").any(|behind| match behind.split_first() {
+        let names_admin = |behind: &[u8]| match behind.split_first() {
             None => matches!(self.judge(tail), Judgement::Admin { .. }),
             Some((_, skipped)) => [behind, skipped].iter().any(|name| self.find_admin(&fold(name)).is_some()),
-        })
+        };
+        let mut occurrences = after_each(segment, b"services").enumerate();
+        occurrences.any(|(count, behind)| count >= MOST_OCCURRENCES || names_admin(behind))
     }
 
     /// Refuses a query in which Axis2, searching the whole address as in [`ServiceRules::hidden_admin`], would find a
@@ -123,7 +129,10 @@ impl ServiceRules {
         if behind_path.is_some_and(|query| matches!(self.judge_name(first_name(query)), Judgement::Admin { .. })) {
             return Err(Reason::AdminServiceInQuery);
         }
-        for behind in after_each(query, b"services") {
+        for (count, behind) in after_each(query, b"services").enumerate() {
+            if count >= MOST_OCCURRENCES {
+                return Err(Reason::AdminServiceInQuery);
+            }
             let before = query.get(..query.len() - behind.len()).unwrap_or_default();
             let end = behind.iter().position(|b| matches!(b, b'?' | b'&')).unwrap_or(behind.len());
             match self.judge(behind.get(..end).unwrap_or_default()) {
@@ -218,6 +227,16 @@ mod tests {
             ("service", "/UserAdmin", false),
         ] {
             assert_eq!(rules.hidden_admin(segment.as_bytes(), tail.as_bytes()), hidden, "{segment}{tail}");
+        }
+    }
+
+    #[test]
+    fn many_occurrences_cost_no_more_than_a_few() {
+        let rules = rules(Services::AnyButAdmin);
+        for (count, refused) in [(MOST_OCCURRENCES, false), (MOST_OCCURRENCES + 1, true), (100_000, true)] {
+            let text = "services".repeat(count);
+            assert_eq!(rules.hidden_admin(text.as_bytes(), b""), refused, "{count}");
+            assert_eq!(rules.check_query(b"/x", text.as_bytes(), true).is_err(), refused, "{count}");
         }
     }
 
