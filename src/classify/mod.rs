@@ -213,6 +213,16 @@ impl Target {
     }
 }
 
+/// The path of a request that was decided on, decoded and without session id: what rules about paths are held against, so
+/// that no spelling gets around them. `path` is what is forwarded.
+pub fn decoded(path: &[u8]) -> Cow<'_, [u8]> {
+    if !path.iter().any(|byte| matches!(byte, b'%' | b';')) {
+        return Cow::Borrowed(path);
+    }
+    // What was decided on is accepted in this form; anything else has no better one.
+    Canonical::strict(path).map_or(Cow::Borrowed(path), |canonical| Cow::Owned(canonical.as_bytes().to_vec()))
+}
+
 /// The tenant in a canonical path, borrowed from the raw path if it is there letter by letter.
 fn tenant<'p>(path: &[u8], raw: &'p [u8]) -> Option<Cow<'p, str>> {
     let tenant = Tenant::of(path)?.as_str();

@@ -7,7 +7,7 @@ use pingora::http::RequestHeader;
 use super::Proxy;
 use super::context::Route;
 use super::headers;
-use crate::classify::{Decision, Facts, Refusal};
+use crate::classify::{Decision, Facts, Refusal, decoded};
 use crate::edge::{RequestPass, one_client};
 use crate::http1::Fault;
 use crate::origin::Client;
@@ -100,10 +100,11 @@ impl Proxy {
         }
         let mut body = self.listener.limits.body;
         if !self.rules.is_empty() {
+            let path = decoded(decision.forward.as_deref().unwrap_or(headers::path(request)));
             let target = Target {
                 cluster: decision.cluster,
                 role: decision.role,
-                path: decision.forward.as_deref().unwrap_or(headers::path(request)),
+                path: &path,
                 tenant: decision.tenant.as_deref(),
                 client: Some(one_client(client.ip)),
             };
