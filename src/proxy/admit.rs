@@ -7,7 +7,7 @@ use pingora::http::RequestHeader;
 use super::Proxy;
 use super::context::Route;
 use super::headers;
-use crate::classify::{Decision, Facts, Refusal, decoded};
+use crate::classify::{Decision, Facts, Refusal};
 use crate::edge::{RequestPass, one_client};
 use crate::http1::Fault;
 use crate::origin::Client;
@@ -100,7 +100,7 @@ impl Proxy {
         }
         let mut body = self.listener.limits.body;
         if !self.rules.is_empty() {
-            let path = decoded(decision.forward.as_deref().unwrap_or(headers::path(request)));
+            let path = decision.path(headers::path(request));
             let target = Target {
                 cluster: decision.cluster,
                 role: decision.role,
