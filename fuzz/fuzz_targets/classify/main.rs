@@ -1,0 +1,85 @@
+//! The classifier: nothing panics, tenants are clean, and nothing that goes to a worker is management to any reader.
+//!
+//! The input is text, so that seeds can be read and written by hand: the number of a listener, host, path and query, each
+//! on a line of its own.
+#![no_main]
+
+mod model;
+
+use std::path::Path;
+use std::sync::LazyLock;
+
+use carbon_elb::classify::{Classifier, Facts};
+use carbon_elb::config::{self, Serves};
+use carbon_elb::ids::{Endpoint, Role};
+use libfuzzer_sys::{Corpus, fuzz_target};
+
+/// Clusters that differ in what they allow; each has its own hosts. The last one has everything open to workers that an
+/// operator can open.
+const CONFIGURATION: &str = r#"
+listeners:
+  web: { bind: "127.0.0.1:1", role: both, exposes_management: true }
+  api: { bind: "127.0.0.1:2", role: both, exposes_management: true, endpoint: passthrough }
+clusters:
+  esb:
+    product: esb
+    hosts: { worker: [esb.test, same.test], manager: [mgt.esb.test, same.test] }
+    services: [echo, MyAdminThing]
+    admin_services: [SecretTool]
+    paths: { management: [/reports], service: [/orders], shared: [/assets] }
+    endpoints: { servlet: { scheme: http } }
+    nodes: [{ id: m, host: 10.0.0.1, roles: [manager] }, { id: w, host: 10.0.0.2 }]
+  is:
+    product: is
+    hosts: { worker: ["*.is.test"], manager: [mgt.is.test] }
+    endpoints: { servlet: { scheme: http } }
+    nodes: [{ id: m, host: 10.0.1.1, roles: [manager] }, { id: w, host: 10.0.1.2 }]
+  open:
+    product: apim
+    hosts: { worker: ["*"], manager: ["*"] }
+    services: any-but-admin
+    paths: { service: [/] }
+    endpoints: { servlet: { scheme: http } }
+    nodes: [{ id: m, host: 10.0.2.1, roles: [manager] }, { id: w, host: 10.0.2.2 }]
+"#;
+
+/// The services that an operator allowed although their names look like those of admin services.
+const ALLOWED: &[&str] = &["MyAdminThing"];
+
+static CLASSIFIER: LazyLock<Classifier> = LazyLock::new(|| {
+    let loaded = config::parse(CONFIGURATION, Path::new(".")).unwrap_or_else(|problems| panic!("{problems}"));
+    Classifier::new(&loaded.config)
+});
+
+const LISTENERS: [(Serves, Endpoint); 6] = [
+    (Serves::Worker, Endpoint::Servlet),
+    (Serves::Worker, Endpoint::Passthrough),
+    (Serves::Manager, Endpoint::Servlet),
+    (Serves::Manager, Endpoint::Passthrough),
+    (Serves::Both, Endpoint::Servlet),
+    (Serves::Both, Endpoint::Passthrough),
+];
+
+fuzz_target!(|input: &[u8]| -> Corpus {
+    let mut lines = input.splitn(4, |byte| *byte == b'\n');
+    let (Some([number]), Some(host), Some(path)) = (lines.next(), lines.next(), lines.next()) else {
+        return Corpus::Reject;
+    };
+    let query = lines.next();
+    let (serves, endpoint) = LISTENERS[usize::from(*number) % LISTENERS.len()];
+    let facts = Facts { serves, endpoint, host: Some(host), path };
+    let Ok(decision) = CLASSIFIER.classify(&facts) else { return Corpus::Keep };
+    if CLASSIFIER.check_query(&decision, path, query.unwrap_or_default()).is_err() {
+        return Corpus::Keep;
+    }
+    assert!(serves.includes(decision.role), "{decision:?}");
+    if let Some(tenant) = &decision.tenant {
+        let clean = |c: char| c.is_ascii_alphanumeric() || ".-_@+".contains(c);
+        assert!((1..=255).contains(&tenant.len()) && tenant.chars().all(clean), "tenant {tenant:?}");
+    }
+    if decision.role == Role::Worker {
+        let found = model::management(path, query, ALLOWED);
+        assert!(found.is_none(), "{} goes to a worker: {found:?}, {decision:?}", String::from_utf8_lossy(path));
+    }
+    Corpus::Keep
+});
