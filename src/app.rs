@@ -17,19 +17,22 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::admin::Admin;
-use crate::config::{AccessLog, ClientTimeouts, Config, Listener};
+use crate::config::{AccessLog, Config, Listener};
 use crate::discovery;
-use crate::edge::{Acceptor, Answer, Answering, BindError, Drain, Edge, Entrance, Socket, Timeouts, TlsError, bind};
+use crate::edge::{
+    Acceptor, Answer, Answering, BindError, Drain, Edge, Entrance, Gate, Policy, Socket, TlsError, Unwatched, bind,
+};
 use crate::health;
 use crate::limits;
 use crate::observe::access::AccessWriter;
 use crate::observe::metrics::Metrics;
-use crate::proxy::{MAX_ATTEMPTS, Observed, Proxy};
+use crate::proxy::{Door, MAX_ATTEMPTS, Observed, Proxy, Shared};
 use crate::registry::Registry;
+use crate::throttle::Throttle;
 use crate::upstream::TrustStore;
 
-/// For a TLS handshake of a client.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long clients of the admin listener and of stub nodes are waited for, whatever they do.
+const OPERATORS_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long clients wait at the start for pools without a member, and how often these are looked at.
 const START_PATIENCE: Duration = Duration::from_secs(2);
@@ -128,14 +131,13 @@ impl App {
         let mut app = App::empty(config.server.grace, most, server_conf(&config));
         app.access = Some(access.clone());
         let observed = Observed { access, metrics: metrics.clone() };
+        let throttle = Arc::new(Throttle::new(&config));
+        let drain = app.drain.clone();
+        let shared = Shared { registry: registry.clone(), trust: trust.clone(), observed, drain, throttle };
         let opened = watch::Sender::new(false);
         let mut edges: Vec<Vec<Entrance<HttpProxy<Proxy>>>> = (0..threads).map(|_| Vec::new()).collect();
         for listener in &config.listeners {
-            let listener = Arc::new(listener.clone());
-            let drain = app.drain.clone();
-            let proxy =
-                || Proxy::new(listener.clone(), registry.clone(), trust.clone(), observed.clone(), drain.clone());
-            app.open_listener(&listener, proxy, &mut edges)?;
+            app.open_listener(listener, &shared, &mut edges)?;
         }
         for (thread, entrances) in edges.into_iter().enumerate() {
             let edge = Edge::new(format!("edge-{thread}"), entrances, app.drain.clone(), opened.subscribe());
@@ -151,20 +153,23 @@ impl App {
     fn open_listener(
         &mut self,
         listener: &Listener,
-        proxy: impl Fn() -> Proxy,
+        shared: &Shared,
         edges: &mut [Vec<Entrance<HttpProxy<Proxy>>>],
     ) -> Result<(), StartError> {
         let tls = listener.tls.as_ref().map(Acceptor::load).transpose()?;
-        let ClientTimeouts { idle, read, write, .. } = listener.timeouts;
-        let timeouts = Timeouts { handshake: HANDSHAKE_TIMEOUT, idle, header: read, write };
+        let gate = Arc::new(Gate::new(&listener.limits));
+        let door = Door::new(listener.name.clone(), shared.observed.clone());
+        let policy = Arc::new(Policy::of(listener, gate.clone(), Box::new(door)));
+        let listener = Arc::new(listener.clone());
         // One proxy for each thread: its idle connections to nodes are the thread's own.
-        let proxies: Vec<_> =
-            edges.iter().map(|_| Arc::new(http_proxy(proxy(), idle, &self.server.configuration))).collect();
+        let proxy = || Proxy::new(listener.clone(), gate.clone(), shared.clone());
+        let proxies: Vec<_> = edges.iter().map(|_| Arc::new(http_proxy(proxy(), &self.server.configuration))).collect();
         for &address in &listener.bind {
             let sockets = bind(listener.name.as_str(), address, edges.len())?;
             self.note_open(sockets.first())?;
             for ((socket, app), entrances) in sockets.into_iter().zip(&proxies).zip(edges.iter_mut()) {
-                entrances.push(Entrance { socket, tls: tls.clone(), timeouts, always_open: false, app: app.clone() });
+                let (tls, policy, app) = (tls.clone(), policy.clone(), app.clone());
+                entrances.push(Entrance { socket, tls, policy, always_open: false, app });
             }
         }
         Ok(())
@@ -181,13 +186,18 @@ impl App {
         answer: impl Answer + 'static,
     ) -> Result<(), StartError> {
         let app = Arc::new(Answering(answer));
-        let patience = Duration::from_secs(60);
-        let timeouts = Timeouts { handshake: HANDSHAKE_TIMEOUT, idle: patience, header: patience, write: patience };
+        let policy = Arc::new(Policy::plain(OPERATORS_PATIENCE, Box::new(Unwatched)));
         let mut entrances = Vec::new();
         for &address in addresses {
             for socket in bind(name, address, 1)? {
                 self.note_open(Some(&socket))?;
-                entrances.push(Entrance { socket, tls: None, timeouts, always_open: true, app: app.clone() });
+                entrances.push(Entrance {
+                    socket,
+                    tls: None,
+                    policy: policy.clone(),
+                    always_open: true,
+                    app: app.clone(),
+                });
             }
         }
         let opened = watch::Sender::new(true).subscribe();
@@ -255,11 +265,11 @@ fn server_conf(config: &Config) -> ServerConf {
     }
 }
 
-fn http_proxy(proxy: Proxy, idle: Duration, conf: &Arc<ServerConf>) -> HttpProxy<Proxy> {
+fn http_proxy(proxy: Proxy, conf: &Arc<ServerConf>) -> HttpProxy<Proxy> {
     let mut proxy = HttpProxy::new(proxy, conf.clone());
     let mut options = HttpServerOptions::default();
-    // Without this an HTTP/2 connection may stay idle for ever.
-    options.h2_idle_timeout = Some(idle);
+    // Not to serve it, but so that our own code sees it, refuses it and counts it.
+    options.allow_connect_method_proxying = true;
     proxy.server_options = Some(options);
     proxy.handle_init_modules();
     proxy

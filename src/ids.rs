@@ -124,6 +124,27 @@ impl fmt::Display for Endpoint {
     }
 }
 
+/// What becomes of a path that two readers could understand differently.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PathMode {
+    /// It is refused.
+    #[default]
+    Strict,
+    /// It is rewritten as Tomcat understands it, where there is such a form.
+    Canonicalize,
+}
+
+impl PathMode {
+    /// The word used in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            PathMode::Strict => "strict",
+            PathMode::Canonicalize => "canonicalize",
+        }
+    }
+}
+
 /// How an endpoint of a node is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]

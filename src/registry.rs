@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::classify::Classifier;
-use crate::config::{Cluster, Config, HealthProbe, NodeHost};
+use crate::config::{Access, Cluster, Config, HealthProbe, NodeHost};
 use crate::health::{Health, State, Transition};
 use crate::ids::{Endpoint, Role};
 use crate::member::Node;
@@ -25,6 +25,7 @@ pub struct Snapshot {
     /// Says which cluster and role a request is for.
     pub classifier: Arc<Classifier>,
     pools: Vec<Pools>,
+    config: Arc<Config>,
 }
 
 /// The pools of a cluster, by [`Role::index`] and [`Endpoint::index`]; `None` where no listener leads.
@@ -34,6 +35,11 @@ impl Snapshot {
     /// The pool for a role and endpoint of the cluster at a position in the configuration.
     pub fn pool(&self, cluster: usize, role: Role, endpoint: Endpoint) -> Option<&PoolView> {
         self.pools.get(cluster)?[role.index()][endpoint.index()].as_ref()
+    }
+
+    /// Who may reach the members of a role, whichever listener they come to.
+    pub fn access(&self, cluster: usize, role: Role) -> Option<&Access> {
+        self.config.clusters.get(cluster).map(|cluster| &cluster.access[role.index()])
     }
 
     /// All pools.
@@ -243,12 +249,13 @@ impl NodeState {
     }
 }
 
-fn snapshot(generation: u64, classifier: Arc<Classifier>, config: &Config, clusters: &[ClusterState]) -> Snapshot {
+fn snapshot(generation: u64, classifier: Arc<Classifier>, config: &Arc<Config>, clusters: &[ClusterState]) -> Snapshot {
     let pools = clusters.iter().zip(&config.clusters).map(|(state, cluster)| {
         let view = |pool: &Arc<Pool>| PoolView::new(pool.clone(), members(pool, cluster, &state.nodes));
         [0, 1].map(|role: usize| [0, 1].map(|endpoint: usize| state.pools[role][endpoint].as_ref().map(view)))
     });
-    Snapshot { generation, classifier, pools: pools.collect() }
+    let pools = pools.collect();
+    Snapshot { generation, classifier, pools, config: config.clone() }
 }
 
 /// The nodes of a cluster that have the pool's role and a known address.

@@ -11,6 +11,7 @@ mod hosts;
 mod listener;
 mod nodes;
 mod pool;
+mod rules;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -57,12 +58,14 @@ impl Context<'_> {
 pub(crate) fn check(raw: &RawConfig, context: &Context<'_>, problems: &mut Problems) -> Config {
     listener::some(raw, problems);
     cluster::some(raw, problems);
-    let listeners = entries(&raw.listeners).iter().map(|entry| listener::check(entry, context, problems)).collect();
+    let listeners: Vec<_> =
+        entries(&raw.listeners).iter().map(|entry| listener::check(entry, context, problems)).collect();
+    let rules = rules::check(raw, &listeners, problems);
     let led_to = listener::endpoints_led_to(raw);
     let clusters = entries(&raw.clusters).iter();
     let clusters = clusters.map(|entry| cluster::check(entry, context, led_to, problems)).collect();
     let config =
-        Config { listeners, clusters, admin: binds::admin(raw, problems), server: server(&raw.server, context) };
+        Config { listeners, clusters, rules, admin: binds::admin(raw, problems), server: server(&raw.server, context) };
     binds::no_overlap(raw, &config.admin, problems);
     hosts::unique(raw, problems);
     hosts::behind_listeners(raw, problems);

@@ -3,6 +3,9 @@
 //! Every value here has been checked against every other; only [`super::load`] builds one. Presets of the product and
 //! defaults are already filled in, so no reader of these types has to know them.
 
+mod listener;
+mod rules;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +13,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Serialize;
 
-use crate::ids::{ClusterName, Endpoint, ListenerName, NodeId, Role, Scheme};
+pub use self::listener::*;
+pub use self::rules::*;
+use crate::ids::{ClusterName, Endpoint, NodeId, Role, Scheme};
 
 /// A whole configuration file, checked.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -20,6 +25,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// In the order of the file; at least one.
     pub clusters: Vec<Cluster>,
+    /// Limits on what requests may ask for, in the order of the file.
+    pub rules: Vec<Rule>,
     /// The listener for health, readiness and metrics.
     pub admin: Admin,
     /// Settings of the process.
@@ -33,67 +40,6 @@ impl Config {
             && !cluster.hosts[role.index()].is_empty()
             && self.listeners.iter().any(|listener| listener.endpoint == endpoint && listener.serves.includes(role))
     }
-}
-
-/// An address that clients connect to.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[non_exhaustive]
-pub struct Listener {
-    /// Key under `listeners`.
-    pub name: ListenerName,
-    /// At least one; no other listener has one of them.
-    pub bind: Vec<SocketAddr>,
-    /// Whose pools the listener leads to.
-    pub serves: Serves,
-    /// Which port of the nodes the requests go to.
-    pub endpoint: Endpoint,
-    /// Certificate and key, or `None` for clear text.
-    pub tls: Option<ListenerTls>,
-    /// Clients that may use the listener; empty means everybody.
-    pub allow: Vec<IpNet>,
-    /// How long the listener waits for a client.
-    pub timeouts: ClientTimeouts,
-}
-
-/// Whose pools a listener leads to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Serves {
-    /// Workers only: the public side.
-    Worker,
-    /// Managers only: the internal side.
-    Manager,
-    /// Both, which the operator had to confirm with `exposes_management: true`.
-    Both,
-}
-
-impl Serves {
-    /// Whether requests of `role` may come in here.
-    pub const fn includes(self, role: Role) -> bool {
-        matches!((self, role), (Serves::Both, _) | (Serves::Worker, Role::Worker) | (Serves::Manager, Role::Manager))
-    }
-}
-
-/// PEM files that a listener identifies itself with.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct ListenerTls {
-    /// The certificate, followed by its chain.
-    pub certificate: PathBuf,
-    /// The private key.
-    pub key: PathBuf,
-}
-
-/// How long a listener waits for a client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct ClientTimeouts {
-    /// A connection without a request is closed after this time. Whole seconds, at least 1.
-    pub idle: Duration,
-    /// The longest pause between two reads of a request's body, and the longest time for a whole header.
-    pub read: Duration,
-    /// The longest pause between two writes of a response.
-    pub write: Duration,
 }
 
 /// A Carbon cluster.
@@ -116,6 +62,8 @@ pub struct Cluster {
     pub paths: ExtraPaths,
     /// By [`Endpoint::index`]: what every node of the cluster offers there, unless the node says otherwise.
     pub endpoints: [EndpointSettings; 2],
+    /// Which clients may reach the cluster, by [`Role::index`] and whichever listener they come to.
+    pub access: [Access; 2],
     /// At least one.
     pub nodes: Vec<Node>,
     /// Pool settings by [`Role::index`].

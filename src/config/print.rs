@@ -3,51 +3,33 @@
 //! This is the only place that uses `serde_yaml`, and only to write: it stops at the first error and knows no lines.
 //! Files are shown by path, never by content.
 
+mod listener;
+mod rules;
+
 use std::time::Duration;
 
 use serde_yaml::{Mapping, Value};
 
 use super::checked::{
-    AccessLog, Algorithm, Cluster, Config, EndpointSettings, HealthProbe, HostPattern, Listener, Mode, Node,
-    PoolSettings, ProbePort, ServerSettings, Serves, Services, UpstreamTls,
+    Access, AccessLog, Algorithm, Cluster, Config, EndpointSettings, HealthProbe, HostPattern, Mode, Node,
+    PoolSettings, ProbePort, ServerSettings, Services, UpstreamTls,
 };
 use super::units::print_duration;
 use crate::ids::{Endpoint, Role};
 
 /// The configuration as YAML that loads again to the same configuration.
 pub fn effective(config: &Config) -> String {
-    let listeners = config.listeners.iter().map(|listener| (listener.name.as_str(), print_listener(listener)));
+    let listeners = config.listeners.iter().map(|listener| (listener.name.as_str(), listener::print(listener)));
     let clusters = config.clusters.iter().map(|cluster| (cluster.name.as_str(), print_cluster(cluster)));
     let document = map([
         ("listeners", map(listeners)),
         ("clusters", map(clusters)),
+        ("rules", map(config.rules.iter().map(|rule| (rule.name.as_str(), rules::print(rule))))),
         ("admin", map([("bind", texts(&config.admin.bind)), ("allow", texts(&config.admin.allow))])),
         ("server", print_server(&config.server)),
     ]);
     // Writing text, numbers, lists and maps with text keys to memory cannot fail.
     serde_yaml::to_string(&document).unwrap_or_default()
-}
-
-fn print_listener(listener: &Listener) -> Value {
-    let role = match listener.serves {
-        Serves::Worker => "worker",
-        Serves::Manager => "manager",
-        Serves::Both => "both",
-    };
-    let tls = listener
-        .tls
-        .as_ref()
-        .map(|tls| map([("certificate", text(tls.certificate.display())), ("key", text(tls.key.display()))]));
-    let timeouts = &listener.timeouts;
-    some([
-        ("bind", Some(texts(&listener.bind))),
-        ("role", Some(text(role))),
-        ("endpoint", Some(text(listener.endpoint))),
-        ("tls", tls),
-        ("exposes_management", Some(Value::Bool(listener.serves == Serves::Both))),
-        ("allow", Some(texts(&listener.allow))),
-        ("timeouts", Some(durations([("idle", timeouts.idle), ("read", timeouts.read), ("write", timeouts.write)]))),
-    ])
 }
 
 fn print_server(server: &ServerSettings) -> Value {
@@ -91,9 +73,14 @@ fn print_cluster(cluster: &Cluster) -> Value {
             ]),
         ),
         ("endpoints", map(endpoints)),
+        ("access", map(Role::ALL.map(|role| (role.as_str(), print_access(&cluster.access[role.index()]))))),
         ("nodes", Value::Sequence(cluster.nodes.iter().map(|node| print_node(node, cluster)).collect())),
         ("pools", map(Role::ALL.map(|role| (role.as_str(), print_pool(&cluster.pools[role.index()]))))),
     ])
+}
+
+fn print_access(access: &Access) -> Value {
+    map([("allow", texts(&access.allow)), ("deny", texts(&access.deny))])
 }
 
 fn hosts(hosts: &[HostPattern]) -> Value {
@@ -204,4 +191,9 @@ fn text(text: impl std::fmt::Display) -> Value {
 
 fn number(number: impl Into<serde_yaml::Number>) -> Value {
     Value::Number(number.into())
+}
+
+/// A value that may be `off`.
+fn or_off(value: Option<Value>) -> Value {
+    value.unwrap_or_else(|| text("off"))
 }

@@ -2,7 +2,9 @@
 //! has been compared with anything else yet.
 
 mod cluster;
+mod listener;
 mod pool;
+mod rules;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,14 +15,15 @@ pub(crate) use self::cluster::{
     RawCluster, RawEndpoint, RawEndpoints, RawHealth, RawNode, RawPaths, RawProbe, RawProbePort, RawServices,
     RawUpstreamTls,
 };
+pub(crate) use self::listener::{RawClientTimeouts, RawCookies, RawLimits, RawListener, RawListenerTls, RawResponse};
 pub(crate) use self::pool::{RawHealthPolicy, RawPool};
+pub(crate) use self::rules::RawRule;
 
-use super::checked::Serves;
 use super::decode::{At, Field, Fields, Items, list, list_or_one, named};
 use super::problem::{Problems, Spot};
 use super::tree::{Node, Value};
 use super::units::DAY;
-use super::values::{BIND_RULE, bind, boolean, duration, file, network, number, parsed, word};
+use super::values::{BIND_RULE, bind, duration, file, network, number, parsed};
 use crate::ids::{Endpoint, Name};
 
 /// The limits of most durations.
@@ -34,6 +37,7 @@ const BINDS: &str = "a list of addresses with ports, such as [\"0.0.0.0:8243\"]"
 pub(crate) struct RawConfig {
     pub(crate) listeners: Field<Items<(Name, RawListener)>>,
     pub(crate) clusters: Field<Items<(Name, RawCluster)>>,
+    pub(crate) rules: Field<Items<(Name, RawRule)>>,
     pub(crate) admin: Field<RawAdmin>,
     pub(crate) server: Field<RawServer>,
 }
@@ -53,6 +57,7 @@ impl RawConfig {
                 "a map from a name to a cluster",
                 named("a map from a name to a cluster", RawCluster::read),
             ),
+            rules: fields.field("rules", named("a map from a name to a rule", RawRule::read)),
             admin: fields.field("admin", RawAdmin::read),
             server: fields.field("server", RawServer::read),
         };
@@ -61,80 +66,9 @@ impl RawConfig {
     }
 }
 
-/// A section under `listeners`.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct RawListener {
-    pub(crate) bind: Field<Items<SocketAddr>>,
-    pub(crate) role: Field<Serves>,
-    pub(crate) endpoint: Field<Endpoint>,
-    pub(crate) tls: Field<RawListenerTls>,
-    pub(crate) exposes_management: Field<bool>,
-    pub(crate) allow: Field<Items<IpNet>>,
-    pub(crate) timeouts: Field<RawClientTimeouts>,
-}
-
-impl RawListener {
-    fn read(node: &Node, at: &Spot, problems: &mut Problems) -> Option<Self> {
-        const ROLES: &[(&str, Serves)] =
-            &[("worker", Serves::Worker), ("manager", Serves::Manager), ("both", Serves::Both)];
-        let mut fields = Fields::open(node, at, problems)?;
-        let listener = RawListener {
-            bind: fields.required("bind", BINDS, list_or_one(BINDS, parsed(BIND_RULE, bind))),
-            role: fields.required("role", "worker, manager, both", word(ROLES)),
-            endpoint: fields.field("endpoint", word(ENDPOINTS)),
-            tls: fields.field("tls", RawListenerTls::read),
-            exposes_management: fields.field("exposes_management", boolean),
-            allow: fields.field("allow", networks),
-            timeouts: fields.field("timeouts", RawClientTimeouts::read),
-        };
-        fields.close();
-        Some(listener)
-    }
-}
-
-/// `allow`, wherever it stands.
+/// A list of networks, wherever it stands.
 fn networks(node: &Node, at: &Spot, problems: &mut Problems) -> Option<Items<IpNet>> {
     list("a list of networks", parsed("10.0.0.0/8, 192.168.1.7, fd00::/8", network))(node, at, problems)
-}
-
-/// `listeners.*.tls`.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct RawListenerTls {
-    pub(crate) certificate: Field<String>,
-    pub(crate) key: Field<String>,
-}
-
-impl RawListenerTls {
-    fn read(node: &Node, at: &Spot, problems: &mut Problems) -> Option<Self> {
-        let mut fields = Fields::open(node, at, problems)?;
-        let tls = RawListenerTls {
-            certificate: fields.required("certificate", "the path of a PEM file", file),
-            key: fields.required("key", "the path of a PEM file", file),
-        };
-        fields.close();
-        Some(tls)
-    }
-}
-
-/// `listeners.*.timeouts`.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct RawClientTimeouts {
-    pub(crate) idle: Field<Duration>,
-    pub(crate) read: Field<Duration>,
-    pub(crate) write: Field<Duration>,
-}
-
-impl RawClientTimeouts {
-    fn read(node: &Node, at: &Spot, problems: &mut Problems) -> Option<Self> {
-        let mut fields = Fields::open(node, at, problems)?;
-        let timeouts = RawClientTimeouts {
-            idle: fields.field("idle", duration(Duration::from_secs(1)..=DAY)),
-            read: fields.field("read", duration(USUAL)),
-            write: fields.field("write", duration(USUAL)),
-        };
-        fields.close();
-        Some(timeouts)
-    }
 }
 
 /// `admin`.

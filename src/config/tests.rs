@@ -1,5 +1,6 @@
 //! Whole files: what is refused, what is warned of, what is filled in.
 
+mod protection;
 mod refused;
 mod robust;
 
@@ -173,19 +174,29 @@ fn every_shipped_file_loads() {
     assert!(files >= 5, "{files} files in {}", folder.display());
 }
 
-#[test]
-fn the_effective_configuration_loads_to_the_same() {
-    let folder = Folder::new();
-    let everything = "listeners:\n  a: { bind: ['[::]:0', '10.0.0.1:81'], role: both, exposes_management: true,\n       \
-         allow: [10.0.0.0/8, '::1'], timeouts: { idle: 90s, read: 1500us, write: 24h },\n       \
+/// Every key, each with another value than its default.
+const EVERYTHING: &str = "listeners:\n  a: { bind: ['[::]:0', '10.0.0.1:81'], role: both, exposes_management: true,\n       \
+         allow: [10.0.0.0/8, '::1'], deny: [10.9.0.0/16], timeouts: { idle: 90s, read: 1500us, write: 24h },\n       \
+         paths: canonicalize, proxy_protocol: [10.0.0.2], trusted_proxies: [10.0.0.3], client_address: forwarded,\n       \
+         limits: { target: 8KiB, header: 16KiB, fields: 50, body: 0B, body_rate: off, connections: 9, connections_per_client: 8,\n       \
+         requests: 7, requests_per_connection: 6, streams: 5 },\n       \
+         response: { hsts: 365d, nosniff: true, frame_options: deny, referrer_policy: strict-origin, hide: [Server],\n       \
+         cookies: { secure: true, same_site: none } },\n       \
          tls: { certificate: edge.crt, key: edge.key } }\nclusters:\n  true:\n    product: carbon\n    mode: dual\n    \
          hosts: { worker: ['*', '::1', '*.x'], manager: [a.b] }\n    services: any-but-admin\n    admin_services: [X]\n    \
          paths: { management: [/m], service: ['/s$${x}', /t], shared: [/null] }\n    endpoints:\n      \
          servlet: { tls: { ca: carbon.pem, verify: false, server_name: n }, health: off }\n      \
          passthrough: { scheme: https, tls: { server_name: no }, health: { path: '/h?a=b', port: servlet, host: h, expect: [204] } }\n    \
+         access: { worker: { deny: ['::/0'] }, manager: { allow: [10.0.0.0/8] } }\n    \
          nodes: [{ id: '1', host: '[::1]', roles: [manager, worker], weight: 256, ports: { servlet: 1 } }, { id: b, host: b }]\n\
+         rules: { a: { listener: a, cluster: 'true', role: worker, path: /s, body: off, rate: 5/s },\n         \
+         b: { body: 5MiB }, c: { rate: 5/m, per: all }, d: { rate: 5/h, per: tenant }, e: { rate: 1/s, per: { header: X-Y } } }\n\
          admin: { bind: [] }\nserver: { threads: 4, grace: 0s, access_log: log.txt }\n";
-    for text in [ISSUE, everything] {
+
+#[test]
+fn the_effective_configuration_loads_to_the_same() {
+    let folder = Folder::new();
+    for text in [ISSUE, EVERYTHING] {
         let loaded = parse_in(text, &folder.0).unwrap_or_else(|problems| panic!("{problems}"));
         let printed = effective(&loaded.config);
         let again =
@@ -202,7 +213,7 @@ fn keys(node: &tree::Node, chosen: bool, into: &mut std::collections::BTreeSet<S
                 if !chosen {
                     into.insert(entry.key.clone());
                 }
-                keys(&entry.value, matches!(entry.key.as_str(), "listeners" | "clusters"), into);
+                keys(&entry.value, matches!(entry.key.as_str(), "listeners" | "clusters" | "rules"), into);
             }
         }
         tree::Value::List(items) => items.iter().for_each(|item| keys(item, false, into)),
@@ -213,18 +224,20 @@ fn keys(node: &tree::Node, chosen: bool, into: &mut std::collections::BTreeSet<S
 #[test]
 fn every_key_is_documented() {
     let folder = Folder::new();
-    let printed = effective(&parse_in(ISSUE, &folder.0).unwrap().config);
     let mut found = std::collections::BTreeSet::new();
-    keys(&tree::read(&printed, &mut Problems::default()).unwrap(), false, &mut found);
+    for text in [ISSUE, EVERYTHING] {
+        let printed = effective(&parse_in(text, &folder.0).unwrap().config);
+        keys(&tree::read(&printed, &mut Problems::default()).unwrap(), false, &mut found);
+    }
     let manual = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
     // A key of the path: `##### \`clusters.NAME.pools.ROLE.balance\``.
     let documented: Vec<&str> = manual
         .lines()
         .filter_map(|line| line.strip_prefix("#### `"))
         .flat_map(|path| path.split(['.', '`', '[', ']']))
-        .chain(["worker", "manager", "servlet", "passthrough"])
+        .chain(["worker", "manager", "servlet", "passthrough", "header"])
         .collect();
-    assert!(found.len() > 40, "{found:?}");
+    assert!(found.len() > 80, "{found:?}");
     for key in found {
         assert!(documented.contains(&key.as_str()), "{key} is not in README.md");
     }

@@ -1,4 +1,4 @@
-//! Durations with units.
+//! Durations and sizes with units.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -34,6 +34,39 @@ pub(crate) fn print_duration(duration: Duration) -> String {
         return format!("{}h", duration.as_secs() / 3600);
     }
     humantime::format_duration(duration).to_string()
+}
+
+/// Units of sizes, the greatest first.
+const UNITS: [(&str, u64); 5] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+
+/// The syntax of a size in words, with its limits.
+pub(crate) fn size_rule(range: &RangeInclusive<u64>) -> String {
+    let (least, most) = (print_size(*range.start()), print_size(*range.end()));
+    format!("a size with a unit (B, KiB, MiB, GiB), such as 64KiB; from {least} to {most}")
+}
+
+/// Reads a number of bytes, or says what is wrong with it.
+pub(crate) fn parse_size(text: &str, range: &RangeInclusive<u64>) -> Result<u64, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    if number.is_empty() {
+        return Err(format!("{} is not a size", quoted(text)));
+    }
+    if unit.is_empty() {
+        return Err(format!("{} has no unit", quoted(text)));
+    }
+    let Some((_, factor)) = UNITS.iter().find(|(name, _)| *name == unit.trim_start()) else {
+        return Err(format!("{} has an unknown unit", quoted(text)));
+    };
+    // Digits that don't parse are a number too large for the type.
+    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(*factor));
+    bytes.filter(|bytes| range.contains(bytes)).ok_or_else(|| format!("{} is out of range", quoted(text)))
+}
+
+/// A number of bytes as [`parse_size`] reads it.
+pub(crate) fn print_size(bytes: u64) -> String {
+    let (unit, factor) = UNITS.iter().find(|(_, f)| bytes >= *f && bytes.is_multiple_of(*f)).unwrap_or(&("B", 1));
+    format!("{}{unit}", bytes / factor)
 }
 
 #[cfg(test)]
@@ -77,5 +110,37 @@ mod tests {
             assert_eq!(parse_duration(&print_duration(duration), &(Duration::ZERO..=DAY)), Ok(duration));
         }
         assert!(duration_rule(&(Duration::from_secs(1)..=DAY)).ends_with("from 1s to 24h"));
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        let range = 1..=1 << 40;
+        let cases = [
+            ("1B", Ok(1)),
+            ("64KiB", Ok(65_536)),
+            ("64 KiB", Ok(65_536)),
+            ("1GiB", Ok(1 << 30)),
+            ("1TiB", Ok(1 << 40)),
+            ("64", Err("has no unit")),
+            ("64kb", Err("unknown unit")),
+            ("64K", Err("unknown unit")), // 1,000 or 1,024?
+            ("KiB", Err("is not a size")),
+            ("-1B", Err("is not a size")),
+            ("", Err("is not a size")),
+            ("0B", Err("out of range")),
+            ("2TiB", Err("out of range")),
+            ("99999999999999999999B", Err("out of range")),
+            ("18446744073709551615TiB", Err("out of range")),
+        ];
+        for (text, expected) in cases {
+            match (parse_size(text, &range), expected) {
+                (Ok(size), Ok(bytes)) => assert_eq!(size, bytes, "{text}"),
+                (Err(what), Err(expected)) => assert!(what.contains(expected), "{text}: {what}"),
+                (result, _) => panic!("{text}: {result:?}"),
+            }
+        }
+        for bytes in [0, 1, 1_000, 1_024, 1_536, 1 << 20, 3 << 30, 1 << 40] {
+            assert_eq!(parse_size(&print_size(bytes), &(0..=1 << 40)), Ok(bytes));
+        }
     }
 }

@@ -12,8 +12,8 @@ use super::checked::{HostPattern, NodeHost};
 use super::decode::scalar;
 use super::problem::{Problems, Spot, quoted};
 use super::suggest::nearest;
-use super::tree::Node;
-use super::units::{duration_rule, parse_duration};
+use super::tree::{Node, Value};
+use super::units::{duration_rule, parse_duration, parse_size, size_rule};
 use crate::ids::{NAME_RULE, Name};
 
 pub(crate) const BIND_RULE: &str = "address:port, such as \"0.0.0.0:8243\" or \"[::1]:9443\"";
@@ -21,8 +21,13 @@ pub(crate) const HOST_PATTERN_RULE: &str =
     "a host name or address without port, \"*.\" and a host name, or \"*\" for any host";
 pub(crate) const HOST_RULE: &str = "a host name or an IP address, without port";
 pub(crate) const SERVICE_RULE: &str = "1 to 128 ASCII letters, digits, '_', '-' or '.'";
+pub(crate) const HEADER_RULE: &str = "the name of a header, such as X-API-Key";
+pub(crate) const RATE_RULE: &str = "requests in a second, minute or hour: 20/s, 600/m, 1000/h; 1 to 1000000000";
 pub(crate) const PATH_RULE: &str =
     "a path such as /orders: begins with '/', does not end with it, no //, no . or .. segment, none of % ; ? # \\";
+
+/// The largest rate; see [`RATE_RULE`].
+const MOST_REQUESTS: u32 = 1_000_000_000;
 
 /// A reader for text that `parse` understands; the error of `parse` says what is wrong with it.
 pub(crate) fn parsed<T>(
@@ -97,6 +102,25 @@ pub(crate) fn duration(range: RangeInclusive<Duration>) -> impl Fn(&Node, &Spot,
     }
 }
 
+/// A reader of sizes in bytes.
+pub(crate) fn size(range: RangeInclusive<u64>) -> impl Fn(&Node, &Spot, &mut Problems) -> Option<u64> {
+    move |node, at, problems| {
+        let rule = size_rule(&range);
+        let text = &scalar(node, at, &rule, problems)?.text;
+        parse_size(text, &range).map_err(|what| problems.error(at, what, rule)).ok()
+    }
+}
+
+/// A reader that takes `off` for none.
+pub(crate) fn or_off<T>(
+    read: impl Fn(&Node, &Spot, &mut Problems) -> Option<T>,
+) -> impl Fn(&Node, &Spot, &mut Problems) -> Option<Option<T>> {
+    move |node, at, problems| match &node.value {
+        Value::Scalar(scalar) if scalar.text == "off" => Some(None),
+        _ => read(node, at, problems).map(Some),
+    }
+}
+
 /// Reads a name of something in the configuration.
 pub(crate) fn name(node: &Node, at: &Spot, problems: &mut Problems) -> Option<Name> {
     parsed(NAME_RULE, |text| Name::parse(text).ok_or_else(|| format!("{} is not a name", quoted(text))))(
@@ -121,6 +145,29 @@ pub(crate) fn bind(text: &str) -> Result<SocketAddr, String> {
 pub(crate) fn network(text: &str) -> Result<IpNet, String> {
     let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
     network.map(|network| network.trunc()).map_err(|_| format!("{} is not a network", quoted(text)))
+}
+
+/// The name of a header, in lower case.
+pub(crate) fn header_name(text: &str) -> Result<String, String> {
+    let name = http::HeaderName::from_bytes(text.as_bytes());
+    name.map(|name| name.as_str().to_owned()).map_err(|_| format!("{} is not the name of a header", quoted(text)))
+}
+
+/// Requests and the time in which they may come: `20/s`, `600/m`, `1000/h`.
+pub(crate) fn rate(text: &str) -> Result<(u32, Duration), String> {
+    let wrong = |why: &str| format!("{} {why}", quoted(text));
+    let (number, unit) = text.split_once('/').ok_or_else(|| wrong("has no unit of time"))?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 60 * 60,
+        _ => return Err(wrong("has an unknown unit of time")),
+    };
+    if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(wrong("does not begin with a number"));
+    }
+    let requests = number.parse().ok().filter(|number| (1..=MOST_REQUESTS).contains(number));
+    Ok((requests.ok_or_else(|| wrong("is out of range"))?, Duration::from_secs(seconds)))
 }
 
 pub(crate) fn host_pattern(text: &str) -> Result<HostPattern, String> {
@@ -321,5 +368,23 @@ mod tests {
             ("0.0.0.0:65536", "!not an address"),
         ];
         check(bind, |bind| bind.to_string(), &cases);
+    }
+
+    #[test]
+    fn rates_and_headers() {
+        let cases = [
+            ("20/s", "20 in 1s"),
+            ("600/m", "600 in 60s"),
+            ("1000000000/h", "1000000000 in 3600s"),
+            ("20", "!no unit of time"),
+            ("20/d", "!unknown unit"),
+            ("20/ s", "!unknown unit"),
+            ("/s", "!does not begin"),
+            ("-1/s", "!does not begin"),
+            ("0/s", "!out of range"),
+            ("1000000001/s", "!out of range"),
+        ];
+        check(rate, |(requests, window)| format!("{requests} in {}s", window.as_secs()), &cases);
+        check(header_name, |name| name, &[("X-API-Key", "x-api-key"), ("a b", "!not the name"), ("", "!not the name")]);
     }
 }

@@ -9,8 +9,6 @@ use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
 use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
 
-use super::Activity;
-
 /// Idle time of a connection, in seconds.
 const KEEPALIVE: u64 = 60;
 
@@ -32,13 +30,8 @@ impl<A: Answer + 'static> HttpServerApp for Answering<A> {
         mut session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
-        let activity = session.take_connection_user_context();
         match session.read_request().await {
-            Ok(true) => {
-                if let Some(activity) = activity.as_ref().and_then(|context| context.downcast_ref::<Arc<Activity>>()) {
-                    activity.header_complete();
-                }
-            }
+            Ok(true) => {}
             Ok(false) => return None,
             Err(e) => {
                 debug!("not a request: {e}");

@@ -2,7 +2,7 @@
 //! others finished.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
 
 use ahash::AHashMap;
@@ -122,42 +122,26 @@ impl Drop for Entered {
 /// What a connection is doing, and whether it should end instead of waiting for another request.
 #[derive(Debug, Default)]
 pub struct Activity {
-    phase: AtomicU8,
+    /// Whether a request is being read or answered, or the connection can never be said to be idle.
+    busy: AtomicBool,
     stopping: AtomicBool,
     reader: Mutex<Option<Waker>>,
 }
 
-/// Nothing was received of a next request.
-const IDLE: u8 = 0;
-/// A header is on its way.
-const HEADER: u8 = 1;
-/// A request is being answered, or the connection can never be said to be idle.
-const BUSY: u8 = 2;
-
 impl Activity {
-    /// The first byte of a request came.
+    /// Something came of a request.
     pub(super) fn begin(&self) {
-        self.phase.store(HEADER, Ordering::Relaxed);
-    }
-
-    /// A header is complete. It need not have been seen to begin: a pipelined request comes with the one before.
-    pub fn header_complete(&self) {
-        self.phase.store(BUSY, Ordering::Relaxed);
+        self.busy.store(true, Ordering::Relaxed);
     }
 
     /// The answer is complete.
     pub(super) fn end(&self) {
-        self.phase.store(IDLE, Ordering::Relaxed);
+        self.busy.store(false, Ordering::Relaxed);
     }
 
     /// Whether a next request has not begun.
     pub(super) fn is_idle(&self) -> bool {
-        self.phase.load(Ordering::Relaxed) == IDLE
-    }
-
-    /// Whether a header is on its way.
-    pub(super) fn is_in_header(&self) -> bool {
-        self.phase.load(Ordering::Relaxed) == HEADER
+        !self.busy.load(Ordering::Relaxed)
     }
 
     /// Whether the connection should end instead of waiting for another request.

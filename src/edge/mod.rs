@@ -6,8 +6,15 @@
 mod answer;
 mod connection;
 mod drain;
+mod exchange;
+mod framer;
+mod gate;
+mod http2;
+mod policy;
+pub mod proxy_protocol;
 mod socket;
 mod tls;
+mod watched;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,8 +31,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 pub use answer::{Answer, Answering};
-pub use connection::Timeouts;
-pub use drain::{Activity, Drain};
+pub use drain::Drain;
+pub use exchange::Exchange;
+pub use gate::{Gate, RequestPass, one_client};
+pub use policy::{Policy, Timeouts, Unwatched, Watcher};
 pub use socket::{BACKLOG, BindError, Socket, bind};
 pub use tls::{Acceptor, TlsError};
 
@@ -41,8 +50,8 @@ pub struct Entrance<A> {
     pub socket: Socket,
     /// TLS, or `None` for clear text.
     pub tls: Option<Acceptor>,
-    /// How long clients are waited for.
-    pub timeouts: Timeouts,
+    /// How its clients are treated.
+    pub policy: Arc<Policy>,
     /// Whether connections are let in when there are too many: operators must get in while clients flood.
     pub always_open: bool,
     /// What serves the requests.
@@ -97,17 +106,16 @@ impl<A: HttpServerApp + Send + Sync + 'static> Service for Edge<A> {
 }
 
 async fn accept_until_drain<A: HttpServerApp + Send + Sync + 'static>(entrance: Entrance<A>, drain: Arc<Drain>) {
-    let Entrance { socket, tls, timeouts, always_open, app } = entrance;
+    let Entrance { socket, tls, policy, always_open, app } = entrance;
     let name = socket.name().to_owned();
     let listener = match TcpListener::from_std(socket.into_listener()) {
         Ok(listener) => listener,
         Err(e) => return error!("{name}: cannot accept connections: {e}"),
     };
+    let service = Arc::new(connection::Service { tls, policy, app });
     let enter = |stream, client| match drain.enter(always_open) {
-        Some(entered) => {
-            drop(tokio::spawn(connection::serve(stream, client, tls.clone(), timeouts, app.clone(), entered)));
-        }
-        None => debug!("{name}: too many connections, {client} is turned away"),
+        Some(entered) => drop(tokio::spawn(connection::serve(stream, client, service.clone(), entered))),
+        None => service.policy.watcher.turned_away(client, "too_many_connections_in_all"),
     };
     let mut draining = drain.watch();
     loop {

@@ -5,7 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
@@ -16,6 +16,7 @@ use prometheus::IntCounter;
 use serde::{Serialize, Serializer};
 
 use crate::config::AccessLog;
+use crate::origin::Client;
 
 /// Lines that may wait for the writer.
 const QUEUE: usize = 16_384;
@@ -32,8 +33,10 @@ pub struct Entry<'a> {
     pub time: SystemTime,
     /// The listener's name.
     pub listener: &'a str,
-    /// The socket address of the client.
-    pub client: Option<SocketAddr>,
+    /// The address of the client, and its port if that is known.
+    pub client: Option<Client>,
+    /// The trusted proxy that told of the client.
+    pub via: Option<IpAddr>,
     /// The request method.
     pub method: &'a str,
     /// Host and port as the client sent them.
@@ -75,6 +78,36 @@ pub struct Entry<'a> {
     pub total_ms: Option<Duration>,
     /// Why no node was asked, or why none could answer.
     pub reason: Option<&'a str>,
+}
+
+impl Default for Entry<'_> {
+    /// A request of which nothing is known.
+    fn default() -> Self {
+        Entry {
+            time: SystemTime::UNIX_EPOCH,
+            listener: "",
+            client: None,
+            via: None,
+            method: "",
+            host: b"",
+            path: b"",
+            protocol: "",
+            status: 0,
+            bytes: 0,
+            received: 0,
+            cluster: None,
+            role: None,
+            class: None,
+            tenant: None,
+            node: None,
+            attempts: 0,
+            reused: None,
+            connect_ms: None,
+            first_byte_ms: None,
+            total_ms: None,
+            reason: None,
+        }
+    }
 }
 
 fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
@@ -202,27 +235,23 @@ mod tests {
 
     fn entry() -> Entry<'static> {
         Entry {
-            time: SystemTime::UNIX_EPOCH,
             listener: "web",
-            client: "192.0.2.7:4711".parse().ok(),
+            client: Some(Client { ip: [192, 0, 2, 7].into(), port: Some(4711), via: None }),
             method: "GET",
             host: b"esb.example.com",
             path: b"/services/\xffecho\"",
             protocol: "HTTP/1.1",
             status: 200,
             bytes: 12,
-            received: 0,
             cluster: Some("esb"),
             role: Some("worker"),
             class: Some("service"),
-            tenant: None,
             node: Some("wk-1"),
             attempts: 1,
             reused: Some(true),
             connect_ms: Some(Duration::from_micros(250)),
-            first_byte_ms: None,
             total_ms: Some(Duration::from_micros(1_234)),
-            reason: None,
+            ..Entry::default()
         }
     }
 

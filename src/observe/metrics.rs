@@ -33,6 +33,7 @@ pub struct Metrics {
     access_lines_lost: IntCounter,
     client_connections: IntGauge,
     turned_away: IntGauge,
+    turned_away_by_reason: IntCounterVec,
     snapshot: IntGauge,
 }
 
@@ -92,6 +93,10 @@ impl Metrics {
                 "client_connections_turned_away",
                 "Connections of clients since the start that were closed because there were too many.",
             )?,
+            turned_away_by_reason: IntCounterVec::new(
+                Opts::new("connections_refused_total", "Connections that were closed before a request, by reason."),
+                &["reason"],
+            )?,
             snapshot: IntGauge::new("snapshot_generation", "Grows each time members, addresses or health change.")?,
             collected,
         };
@@ -100,7 +105,7 @@ impl Metrics {
     }
 
     fn register(&self) -> Result<(), prometheus::Error> {
-        let all: [Box<dyn prometheus::core::Collector>; 11] = [
+        let all: [Box<dyn prometheus::core::Collector>; 12] = [
             Box::new(self.requests.clone()),
             Box::new(self.seconds.clone()),
             Box::new(self.connections.clone()),
@@ -111,6 +116,7 @@ impl Metrics {
             Box::new(self.access_lines_lost.clone()),
             Box::new(self.client_connections.clone()),
             Box::new(self.turned_away.clone()),
+            Box::new(self.turned_away_by_reason.clone()),
             Box::new(self.snapshot.clone()),
         ];
         all.into_iter().try_for_each(|metric| self.collected.register(metric))
@@ -132,6 +138,11 @@ impl Metrics {
     /// Counts a request that no node was asked for.
     pub fn refused(&self, reason: &str) {
         self.refused.with_label_values(&[reason]).inc();
+    }
+
+    /// Counts a connection that was closed before it could send a request.
+    pub fn turned_away(&self, reason: &str) {
+        self.turned_away_by_reason.with_label_values(&[reason]).inc();
     }
 
     /// Shows whether a node's endpoint is up.

@@ -9,13 +9,16 @@ use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 use smallvec::SmallVec;
 
+use super::admit::Admitted;
 use super::{MAX_ATTEMPTS, headers};
 use crate::classify::{Class, Decision};
 use crate::config::Listener;
+use crate::edge::{Exchange, RequestPass};
 use crate::ids::{ClusterName, Endpoint, Role};
 use crate::member::Lease;
 use crate::observe::access::Entry;
 use crate::observe::metrics::Metrics;
+use crate::origin::Client;
 use crate::pool::{Member, Pool, PoolView};
 use crate::registry::Snapshot;
 
@@ -36,7 +39,19 @@ pub struct Context {
     pub(super) refused: Option<&'static str>,
     /// When the node's header was there.
     pub(super) first_byte: Option<Instant>,
+    /// What the edge knows of the request.
+    pub(super) exchange: Arc<Exchange>,
+    /// Whose request it is, once that is known.
+    pub(super) client: Option<Client>,
+    /// Whether the client came over TLS, to us or to a proxy that is trusted.
+    pub(super) secure: bool,
+    /// Whether the reason is the client's doing, so that it is counted as a refusal even if a node was asked.
+    blamed: bool,
     route: Option<Route>,
+    /// Bytes that the body may still have.
+    body_left: Option<u64>,
+    /// The request's place among those in flight.
+    _pass: Option<RequestPass>,
     /// The cluster that a refused request was for.
     refused_cluster: Option<ClusterName>,
     lease: Option<Lease>,
@@ -51,7 +66,7 @@ pub struct Context {
 
 /// Where a request goes.
 #[derive(Debug)]
-struct Route {
+pub(super) struct Route {
     snapshot: Arc<Snapshot>,
     cluster: usize,
     role: Role,
@@ -61,6 +76,13 @@ struct Route {
 }
 
 impl Route {
+    /// Keeps the decision, and the snapshot that it was made on.
+    pub(super) fn new(snapshot: Arc<Snapshot>, decision: Decision<'_>, endpoint: Endpoint) -> Self {
+        let Decision { cluster, role, class, tenant } = decision;
+        let tenant = tenant.map(|tenant| Box::from(&*tenant));
+        Route { snapshot, cluster, role, endpoint, class, tenant }
+    }
+
     fn view(&self) -> Option<&PoolView> {
         self.snapshot.pool(self.cluster, self.role, self.endpoint)
     }
@@ -68,12 +90,18 @@ impl Route {
 
 impl Context {
     /// A request whose header has just been read.
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant, exchange: Arc<Exchange>) -> Self {
         Context {
             started: now,
             refused: None,
             first_byte: None,
+            exchange,
+            client: None,
+            secure: false,
+            blamed: false,
             route: None,
+            body_left: None,
+            _pass: None,
             refused_cluster: None,
             lease: None,
             tried: SmallVec::new(),
@@ -84,11 +112,25 @@ impl Context {
         }
     }
 
-    /// Keeps the decision, and the snapshot that it was made on.
-    pub(super) fn route(&mut self, snapshot: Arc<Snapshot>, decision: Decision<'_>, endpoint: Endpoint) {
-        let Decision { cluster, role, class, tenant } = decision;
-        let tenant = tenant.map(|tenant| Box::from(&*tenant));
-        self.route = Some(Route { snapshot, cluster, role, endpoint, class, tenant });
+    /// Keeps what was decided about the request.
+    pub(super) fn admitted(&mut self, admitted: Admitted) {
+        let Admitted { route, body, pass } = admitted;
+        self.route = Some(route);
+        self.body_left = body;
+        self._pass = Some(pass);
+    }
+
+    /// Whether the request is for a manager.
+    pub(super) fn is_for_manager(&self) -> bool {
+        self.route.as_ref().is_some_and(|route| route.role == Role::Manager)
+    }
+
+    /// Takes so many bytes of the body off what it may still have; `false` if that is too much.
+    pub(super) fn take_body(&mut self, bytes: usize) -> bool {
+        let Some(left) = &mut self.body_left else { return true };
+        let fits = left.checked_sub(bytes as u64); // a usize has 64 bits at most
+        *left = fits.unwrap_or(0);
+        fits.is_some()
     }
 
     /// Keeps which cluster a refused request was for.
@@ -151,6 +193,12 @@ impl Context {
         }
     }
 
+    /// Notes what the client did wrong.
+    pub(super) fn blame(&mut self, reason: &'static str) {
+        self.refused = Some(reason);
+        self.blamed = true;
+    }
+
     /// Notes why the request could not be answered, unless something more exact is known.
     pub(super) fn failed(&mut self, reason: &'static str) {
         self.refused.get_or_insert(reason);
@@ -194,7 +242,11 @@ impl Outcome {
     pub(super) fn count(&self, metrics: &Metrics, context: &Context) {
         match context.route.as_ref().and_then(Route::view) {
             Some(view) => view.pool.metrics.finished(self.status, self.took),
-            None => metrics.refused(context.refused.unwrap_or("not_routed")),
+            None if !context.blamed => metrics.refused(context.refused.unwrap_or("not_routed")),
+            None => {}
+        }
+        if let Some(reason) = context.refused.filter(|_| context.blamed) {
+            metrics.refused(reason);
         }
     }
 
@@ -207,7 +259,8 @@ impl Outcome {
         Entry {
             time: self.time,
             listener: listener.name.as_str(),
-            client: session.client_addr().and_then(|address| address.as_inet()).copied(),
+            client: context.client,
+            via: context.client.and_then(|client| client.via),
             method: request.method.as_str(),
             host: headers::host(request).unwrap_or_default(),
             path: headers::path(request),

@@ -1,10 +1,16 @@
 //! What is read from a request's header, and what a node gets to see of it.
 
-use http::header::{CONNECTION, COOKIE, HOST, HeaderName, HeaderValue, UPGRADE};
+use std::net::IpAddr;
+
+use http::header::{CONNECTION, COOKIE, FORWARDED, HOST, HeaderName, HeaderValue, UPGRADE};
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use smallvec::SmallVec;
+
+use crate::config::AddressHeader;
+use crate::ids::Scheme;
+use crate::origin::Client;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -68,23 +74,78 @@ fn split_target(request: &RequestHeader) -> (&[u8], &[u8]) {
     }
 }
 
-/// Prepares the header for a node: the client's own claims go, ours are set, `Host` stays.
-pub(super) fn forward(session: &Session, request: &mut RequestHeader, tls: bool) -> Result<()> {
+/// The scheme that a trusted proxy says its client used.
+pub(super) fn forwarded_proto(request: &RequestHeader) -> Option<Scheme> {
+    match request.headers.get(X_FORWARDED_PROTO)?.as_bytes().trim_ascii() {
+        proto if proto.eq_ignore_ascii_case(b"https") => Some(Scheme::Https),
+        proto if proto.eq_ignore_ascii_case(b"http") => Some(Scheme::Http),
+        _ => None,
+    }
+}
+
+/// Prepares the header for a node: `Host` stays, the forwarding headers tell of the client.
+///
+/// What a client says of itself goes. What a trusted proxy says of its client stays, but for the header of the two that
+/// it is not known to set (`told_in` is the other): it may be the client's.
+pub(super) fn forward(
+    session: &Session,
+    request: &mut RequestHeader,
+    client: &Client,
+    told_in: AddressHeader,
+    scheme: Scheme,
+) -> Result<()> {
+    match client.via {
+        None => forward_from_client(request, client)?,
+        Some(via) => forward_from_proxy(request, client, via, told_in)?,
+    }
+    if !request.headers.contains_key(X_FORWARDED_PROTO) {
+        request.insert_header(X_FORWARDED_PROTO, HeaderValue::from_static(scheme.as_str()))?;
+    }
+    if let Some(host) = host(session.req_header()).and_then(|host| HeaderValue::from_bytes(host).ok()) {
+        if !request.headers.contains_key(X_FORWARDED_PORT) {
+            let port = port(host.as_bytes()).and_then(|port| HeaderValue::from_bytes(port).ok());
+            let default = HeaderValue::from_static(if scheme == Scheme::Https { "443" } else { "80" });
+            request.insert_header(X_FORWARDED_PORT, port.unwrap_or(default))?;
+        }
+        if !request.headers.contains_key(X_FORWARDED_HOST) {
+            request.insert_header(X_FORWARDED_HOST, host)?;
+        }
+    }
+    merge_cookies(request)
+}
+
+fn forward_from_client(request: &mut RequestHeader, client: &Client) -> Result<()> {
     let claims = request.headers.keys().filter(|name| is_claim(name.as_str()));
     for claim in claims.cloned().collect::<SmallVec<[HeaderName; 4]>>() {
         request.remove_header(&claim);
     }
-    if let Some(client) = session.client_addr().and_then(|address| address.as_inet()) {
-        request.insert_header(X_FORWARDED_FOR, client.ip().to_string())?;
+    request.insert_header(X_FORWARDED_FOR, client.ip.to_string())
+}
+
+/// Each proxy adds the address that it was asked from.
+fn forward_from_proxy(request: &mut RequestHeader, client: &Client, via: IpAddr, told_in: AddressHeader) -> Result<()> {
+    match told_in {
+        AddressHeader::XForwardedFor => {
+            request.remove_header(&FORWARDED);
+            let chain = joined(request, &X_FORWARDED_FOR);
+            let separator = if chain.is_empty() { "" } else { ", " };
+            request
+                .insert_header(X_FORWARDED_FOR, [&chain[..], separator.as_bytes(), via.to_string().as_bytes()].concat())
+        }
+        AddressHeader::Forwarded => {
+            let via = if via.is_ipv6() { format!("for=\"[{via}]\"") } else { format!("for={via}") };
+            let chain = joined(request, &FORWARDED);
+            let separator = if chain.is_empty() { "" } else { ", " };
+            request.insert_header(FORWARDED, [&chain[..], separator.as_bytes(), via.as_bytes()].concat())?;
+            request.insert_header(X_FORWARDED_FOR, client.ip.to_string())
+        }
     }
-    let (proto, default_port) = if tls { ("https", "443") } else { ("http", "80") };
-    request.insert_header(X_FORWARDED_PROTO, HeaderValue::from_static(proto))?;
-    if let Some(host) = host(session.req_header()).and_then(|host| HeaderValue::from_bytes(host).ok()) {
-        let port = port(host.as_bytes()).and_then(|port| HeaderValue::from_bytes(port).ok());
-        request.insert_header(X_FORWARDED_PORT, port.unwrap_or(HeaderValue::from_static(default_port)))?;
-        request.insert_header(X_FORWARDED_HOST, host)?;
-    }
-    merge_cookies(request)
+}
+
+/// The values of a field as one.
+fn joined(request: &RequestHeader, name: &HeaderName) -> Vec<u8> {
+    let values: SmallVec<[&[u8]; 4]> = request.headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+    values.join(&b", "[..])
 }
 
 /// Fields of an answer that are about the connection to the node, and not about the answer (RFC 9110, 7.6.1). The

@@ -2,17 +2,20 @@
 //!
 //! The decisions are made elsewhere ([`crate::classify`], [`crate::pool`]); here they are carried out.
 
+mod admit;
 mod context;
+mod door;
 mod failure;
+mod harden;
 mod headers;
 mod redirect;
 mod reply;
 
-use std::any::Any;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use http::StatusCode;
 use log::{debug, warn};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -21,15 +24,20 @@ use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 
-use crate::classify::Facts;
+use self::admit::{BODY_TOO_LARGE, Refused};
+use self::harden::Harden;
 use crate::config::Listener;
-use crate::edge::{Activity, Drain};
+use crate::edge::{Drain, Exchange, Gate};
+use crate::ids::Scheme;
 use crate::observe::access::AccessWriter;
 use crate::observe::metrics::Metrics;
+use crate::origin::Client;
 use crate::registry::Registry;
+use crate::throttle::{ListenerRules, Throttle};
 use crate::upstream::TrustStore;
 
 pub use context::Context;
+pub use door::Door;
 
 /// Attempts for one request, the first included. Pingora's own limit is set to the same.
 pub const MAX_ATTEMPTS: usize = 16;
@@ -37,13 +45,19 @@ pub const MAX_ATTEMPTS: usize = 16;
 /// How long the rest of a body is read that nobody wants any more.
 const DRAIN_BODY: Duration = Duration::from_secs(2);
 
-/// The proxy behind one listener.
-pub struct Proxy {
-    listener: Arc<Listener>,
-    registry: Arc<Registry>,
-    trust: Arc<TrustStore>,
-    observed: Observed,
-    drain: Arc<Drain>,
+/// What the proxies of all listeners share.
+#[derive(Clone)]
+pub struct Shared {
+    /// Members and routes.
+    pub registry: Arc<Registry>,
+    /// Certificates to verify nodes with.
+    pub trust: Arc<TrustStore>,
+    /// Where requests are told of.
+    pub observed: Observed,
+    /// Connections close after their next answer when it begins.
+    pub drain: Arc<Drain>,
+    /// The limits under `rules`.
+    pub throttle: Arc<Throttle>,
 }
 
 /// Where a proxy tells what became of its requests.
@@ -55,29 +69,63 @@ pub struct Observed {
     pub metrics: Arc<Metrics>,
 }
 
+/// The proxy behind one listener.
+pub struct Proxy {
+    listener: Arc<Listener>,
+    registry: Arc<Registry>,
+    trust: Arc<TrustStore>,
+    observed: Observed,
+    drain: Arc<Drain>,
+    throttle: Arc<Throttle>,
+    rules: ListenerRules,
+    gate: Arc<Gate>,
+    harden: Harden,
+}
+
 impl Proxy {
-    /// The proxy behind `listener`, which closes its connections after their next answer when `drain` begins.
-    pub fn new(
-        listener: Arc<Listener>,
-        registry: Arc<Registry>,
-        trust: Arc<TrustStore>,
-        observed: Observed,
-        drain: Arc<Drain>,
-    ) -> Self {
-        Proxy { listener, registry, trust, observed, drain }
+    /// The proxy behind `listener`, which lets in as many requests as `gate` does.
+    pub fn new(listener: Arc<Listener>, gate: Arc<Gate>, shared: Shared) -> Self {
+        let Shared { registry, trust, observed, drain, throttle } = shared;
+        let rules = throttle.of_listener(registry.config(), &listener);
+        let harden = Harden::new(&listener.response);
+        Proxy { listener, registry, trust, observed, drain, throttle, rules, gate, harden }
     }
 
     /// Answers without asking a node. What is left of the request's body is read for [`DRAIN_BODY`] at most: closing
     /// at once would reset the connection, and the client might never see the answer.
-    async fn refuse(
+    async fn refuse(&self, session: &mut Session, context: &mut Context, refused: Refused) -> Result<()> {
+        context.refused = Some(refused.reason);
+        self.reply(session, context, refused.status, refused.retry_after).await
+    }
+
+    async fn reply(
         &self,
         session: &mut Session,
-        context: &mut Context,
+        context: &Context,
         status: u16,
-        reason: &'static str,
+        retry_after: Option<u64>,
     ) -> Result<()> {
-        context.refused = Some(reason);
-        reply::send(session, status).await
+        let mut header = reply::header(status, retry_after)?;
+        self.harden.add(&mut header, context.secure)?;
+        reply::send(session, header).await
+    }
+
+    /// Whose request it is, and whether the client used TLS.
+    fn identify(&self, session: &Session, context: &mut Context) -> std::result::Result<Client, Refused> {
+        let request = session.req_header();
+        // An address that cannot be told is nobody's.
+        let peer = session.client_addr().and_then(|address| address.as_inet()).copied();
+        let peer = peer.ok_or(Refused::new(400, "client_address_unknown"))?;
+        let client = Client::of(&self.listener.origin, peer, request)
+            .map_err(|_| Refused::new(400, "client_address_unreadable"))?;
+        context.client = Some(client);
+        let told = client.via.and_then(|_| headers::forwarded_proto(request));
+        context.secure = told.unwrap_or(self.scheme()) == Scheme::Https;
+        Ok(client)
+    }
+
+    fn scheme(&self) -> Scheme {
+        if self.listener.tls.is_some() { Scheme::Https } else { Scheme::Http }
     }
 }
 
@@ -86,18 +134,11 @@ impl ProxyHttp for Proxy {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
-        Context::new(Instant::now())
+        Context::new(Instant::now(), Exchange::current())
     }
 
     /// Pingora would add a compression module, which this proxy does not use.
     fn init_downstream_modules(&self, _: &mut pingora::modules::http::HttpModules) {}
-
-    /// Runs when a header is complete, with what [`crate::edge`] gave the session: the connection's activity.
-    fn on_connection_reuse(&self, _: &mut Session, _: &mut Context, connection: Box<dyn Any + Send + Sync>) {
-        if let Some(activity) = connection.downcast_ref::<Arc<Activity>>() {
-            activity.header_complete();
-        }
-    }
 
     async fn early_request_filter(&self, session: &mut Session, _: &mut Context) -> Result<()> {
         let timeouts = &self.listener.timeouts;
@@ -113,32 +154,40 @@ impl ProxyHttp for Proxy {
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
         let snapshot = self.registry.snapshot();
-        if !self.may_use(session) {
-            self.refuse(session, context, 403, "client_not_allowed").await?;
-            return Ok(true);
-        }
-        let request = session.req_header();
-        let facts = Facts {
-            serves: self.listener.serves,
-            endpoint: self.listener.endpoint,
-            host: headers::host(request),
-            path: headers::path(request),
-        };
-        let decided = snapshot.classifier.classify(&facts).and_then(|decision| {
-            snapshot.classifier.check_query(&decision, headers::path(request), headers::query(request))?;
-            Ok(decision)
-        });
-        match decided {
-            Ok(decision) => {
-                context.route(snapshot.clone(), decision, self.listener.endpoint);
+        let admitted =
+            self.identify(session, context).and_then(|client| self.admit(&snapshot, session.req_header(), client));
+        match admitted {
+            Ok(admitted) => {
+                context.admitted(admitted);
+                if session.is_http2() && !session.is_body_done() {
+                    context.exchange.await_body();
+                }
                 Ok(false)
             }
-            Err(refusal) => {
-                context.cluster_refused(&snapshot, refusal.cluster);
-                self.refuse(session, context, refusal.reason.status(), refusal.reason.as_str()).await?;
+            Err(refused) => {
+                context.cluster_refused(&snapshot, refused.cluster);
+                self.refuse(session, context, refused).await?;
                 Ok(true)
             }
         }
+    }
+
+    async fn request_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        end: bool,
+        context: &mut Context,
+    ) -> Result<()> {
+        let bytes = body.as_ref().map_or(0, Bytes::len);
+        context.exchange.received(bytes, end);
+        if !context.take_body(bytes) {
+            context.blame(BODY_TOO_LARGE.reason);
+            return Err(
+                Error::explain(ErrorType::HTTPStatus(BODY_TOO_LARGE.status), "the body is too large").into_down()
+            );
+        }
+        Ok(())
     }
 
     async fn upstream_peer(&self, _: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
@@ -180,9 +229,10 @@ impl ProxyHttp for Proxy {
         &self,
         session: &mut Session,
         request: &mut RequestHeader,
-        _: &mut Context,
+        context: &mut Context,
     ) -> Result<()> {
-        headers::forward(session, request, self.listener.tls.is_some())
+        let Some(client) = context.client else { return Ok(()) };
+        headers::forward(session, request, &client, self.listener.origin.client_address, self.scheme())
     }
 
     async fn response_filter(
@@ -200,8 +250,10 @@ impl ProxyHttp for Proxy {
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
             // From here on silence is no fault of the client; the pool's read timeout ends what is silent for too long.
             session.set_read_timeout(None);
+            context.exchange.upgrade();
         }
-        redirect::rewrite(session, response, context, self.listener.tls.is_some())
+        self.harden.apply(response, context.secure, context.is_for_manager())?;
+        redirect::rewrite(session, response, context)
     }
 
     fn error_while_proxy(
@@ -228,13 +280,19 @@ impl ProxyHttp for Proxy {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
-        let failure = failure::classify(error);
+        let failure = match context.exchange.fault() {
+            Some(fault) => {
+                context.blame(fault.as_str());
+                failure::Failure { status: fault.status(), reason: fault.as_str() }
+            }
+            None => failure::classify(error),
+        };
         context.failed(failure.reason);
         // The framework closes the connection after this, whatever we say; so we say so.
         session.set_keepalive(None);
         if failure.status > 0
             && context::final_status(session).is_none()
-            && let Err(e) = reply::send(session, failure.status).await
+            && let Err(e) = self.reply(session, context, failure.status, None).await
         {
             debug!("the client did not take the answer {}: {e}", failure.status);
         }
@@ -268,19 +326,5 @@ impl ProxyHttp for Proxy {
         if self.observed.access.wanted() {
             self.observed.access.write(&outcome.entry(session, context, &self.listener));
         }
-    }
-}
-
-impl Proxy {
-    /// Whether the listener's address list lets the client in. An address that cannot be told is not let in.
-    fn may_use(&self, session: &Session) -> bool {
-        if self.listener.allow.is_empty() {
-            return true;
-        }
-        let client = session.client_addr().and_then(|address| address.as_inet());
-        client.is_some_and(|client| {
-            let address = client.ip();
-            self.listener.allow.iter().any(|network| network.contains(&address))
-        })
     }
 }

@@ -15,7 +15,7 @@ use crate::ids::Scheme;
 use crate::pool::Member;
 
 /// Rewrites `Location`, if it names the node that answered.
-pub(super) fn rewrite(session: &Session, response: &mut ResponseHeader, context: &Context, tls: bool) -> Result<()> {
+pub(super) fn rewrite(session: &Session, response: &mut ResponseHeader, context: &Context) -> Result<()> {
     if !response.status.is_redirection() && response.status != http::StatusCode::CREATED {
         return Ok(());
     }
@@ -27,7 +27,7 @@ pub(super) fn rewrite(session: &Session, response: &mut ResponseHeader, context:
     let Some(asked) = headers::host(session.req_header()).and_then(|host| std::str::from_utf8(host).ok()) else {
         return Ok(());
     };
-    let client = Side { scheme: if tls { Scheme::Https } else { Scheme::Http }, host: asked };
+    let client = Side { scheme: if context.secure { Scheme::Https } else { Scheme::Http }, host: asked };
     match for_client(location, pool.upstream.scheme, member, &client) {
         Some(rewritten) => response.insert_header(LOCATION, rewritten),
         None => Ok(()),

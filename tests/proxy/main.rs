@@ -6,6 +6,7 @@ mod failures;
 mod headers;
 mod health;
 mod observing;
+mod origin;
 mod patience;
 mod routing;
 mod stopping;

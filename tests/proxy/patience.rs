@@ -13,7 +13,7 @@ use crate::support::node::{RawNode, StubNode};
 use crate::support::topology::{HOST, Topology};
 use crate::support::wait_until;
 
-const IMPATIENT: &str = "role: worker, endpoint: servlet, timeouts: { idle: 60s, read: 1s, write: 1s }";
+const IMPATIENT: &str = "role: worker, endpoint: servlet, timeouts: { idle: 60s, header: 1s, read: 1s, write: 1s }";
 
 /// Connections of clients, without the one that asks for the metrics.
 fn connections(elb: &Elb) -> f64 {
@@ -31,6 +31,7 @@ fn a_header_that_does_not_end_ends_the_connection() {
         }
         client.send("GET /services/echo HTTP/1.1\r\nHost: es");
         // The limit of a whole header is 1 s; an idle connection could stay for a minute.
+        assert_eq!(client.answer().status, 408, "used before: {used_before}");
         assert!(client.is_ended(), "used before: {used_before}");
     }
 }

@@ -20,6 +20,8 @@ pub(crate) struct Topology {
     nodes: Vec<String>,
     worker_pool: String,
     manager_pool: String,
+    access: String,
+    rules: String,
     server: String,
 }
 
@@ -36,6 +38,8 @@ impl Topology {
             nodes: Vec::new(),
             worker_pool: String::new(),
             manager_pool: String::new(),
+            access: String::new(),
+            rules: String::new(),
             server: "grace: 10s".into(),
         }
         .listener("web", "role: worker, endpoint: servlet")
@@ -113,6 +117,18 @@ impl Topology {
         self
     }
 
+    /// Sets who may reach the members of the roles.
+    pub(crate) fn access(mut self, settings: &str) -> Topology {
+        self.access = settings.into();
+        self
+    }
+
+    /// Sets the rules.
+    pub(crate) fn rules(mut self, settings: &str) -> Topology {
+        self.rules = settings.into();
+        self
+    }
+
     /// Sets `server`, besides the access log.
     pub(crate) fn server(mut self, settings: &str) -> Topology {
         self.server = settings.into();
@@ -138,7 +154,8 @@ impl Topology {
             nodes +=
                 "      - { id: nobody, host: 127.0.0.1, roles: [manager], ports: { servlet: 9, passthrough: 9 } }\n";
         }
-        let Topology { product, mode, services, servlet, passthrough, worker_pool, manager_pool, server, .. } = self;
+        let Topology { product, mode, services, servlet, passthrough, worker_pool, manager_pool, .. } = self;
+        let Topology { access, rules, server, .. } = self;
         yaml + &format!(
             "clusters:
   esb:
@@ -146,6 +163,7 @@ impl Topology {
     mode: {mode}
     hosts: {{ worker: [{HOST}], manager: [{CONSOLE_HOST}] }}
     services: {services}
+    access: {{ {access} }}
     endpoints:
       servlet: {{ {servlet} }}
       passthrough: {{ {passthrough} }}
@@ -153,6 +171,7 @@ impl Topology {
 {nodes}    pools:
       worker: {{ {worker_pool} }}
       manager: {{ {manager_pool} }}
+rules: {{ {rules} }}
 admin: {{ bind: [\"127.0.0.1:0\"] }}
 server: {{ access_log: stdout, {server} }}
 "

@@ -15,7 +15,13 @@ use crate::ids::{ClusterName, Scheme};
 /// A configuration with nothing but clusters; the classifier reads no more of it.
 fn config(clusters: Vec<Cluster>) -> Config {
     let server = ServerSettings { threads: None, grace: Duration::ZERO, access_log: AccessLog::Off };
-    Config { listeners: Vec::new(), clusters, admin: Admin { bind: Vec::new(), allow: Vec::new() }, server }
+    Config {
+        listeners: Vec::new(),
+        clusters,
+        rules: Vec::new(),
+        admin: Admin { bind: Vec::new(), allow: Vec::new() },
+        server,
+    }
 }
 
 fn cluster(name: &str, product: Product, worker: &str, manager: &str) -> Cluster {
@@ -28,6 +34,7 @@ fn cluster(name: &str, product: Product, worker: &str, manager: &str) -> Cluster
         health: HealthPolicy { interval: second, timeout: second, rise: 1, fall: 1 },
     };
     Cluster {
+        access: Default::default(),
         name: ClusterName::parse(name).unwrap(),
         product,
         mode: Mode::Separated,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Context, endpoint, nodes, pool};
+use super::{Context, endpoint, nodes, pool, rules};
 use crate::config::checked::{Cluster, ExtraPaths, Mode, Product, Services};
 use crate::config::decode::{At, Items};
 use crate::config::problem::{Problems, Spot};
@@ -44,6 +44,7 @@ pub(super) fn check(
         services,
         admin_services,
         paths: paths(&raw.paths.or_empty(), problems),
+        access: rules::cluster_access(raw),
         nodes: nodes::check(raw, ports, led_to, problems),
         endpoints,
         pools: Role::ALL.map(|role| pool::check(&pools.of(role).or_empty(), pool_spot(raw, role).as_ref(), problems)),

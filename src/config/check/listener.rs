@@ -4,11 +4,17 @@ use std::time::Duration;
 
 use super::Context;
 use super::binds::is_loopback;
-use crate::config::checked::{ClientTimeouts, Listener, ListenerTls, Serves};
+use super::rules::access;
+use crate::config::checked::{
+    AddressHeader, ClientLimits, ClientTimeouts, CookieSettings, Listener, ListenerTls, Origin, ResponseSettings,
+    Serves,
+};
 use crate::config::decode::{At, Field, Items};
 use crate::config::problem::{Problems, Spot};
-use crate::config::raw::{RawClientTimeouts, RawConfig, RawListener, RawListenerTls};
-use crate::ids::{Endpoint, Name};
+use crate::config::raw::{
+    RawClientTimeouts, RawConfig, RawCookies, RawLimits, RawListener, RawListenerTls, RawResponse,
+};
+use crate::ids::{Endpoint, Name, PathMode};
 
 /// There must be a listener.
 pub(super) fn some(raw: &RawConfig, problems: &mut Problems) {
@@ -41,8 +47,27 @@ pub(super) fn check(entry: &At<(Name, RawListener)>, context: &Context<'_>, prob
         serves: raw.role.or(Serves::Worker),
         endpoint: raw.endpoint.or(Endpoint::Servlet),
         tls: tls(&raw.tls, context, problems),
-        allow: raw.allow.given().map(|allow| allow.value.values()).unwrap_or_default(),
+        access: access(&raw.allow, &raw.deny),
+        paths: raw.paths.or(PathMode::Strict),
+        origin: origin(raw, problems),
         timeouts: timeouts(&raw.timeouts.or_empty()),
+        limits: limits(&raw.limits.or_empty(), problems),
+        response: response(raw, problems),
+    }
+}
+
+/// Who tells for whom a connection is.
+fn origin(raw: &RawListener, problems: &mut Problems) -> Origin {
+    if let Some(header) = raw.client_address.given()
+        && raw.trusted_proxies.absent_or(|proxies| proxies.items.is_empty() && proxies.complete)
+    {
+        problems.error(&header.at, "has no effect without trusted_proxies", "only with trusted_proxies");
+    }
+    let networks = |field: &Field<Items<ipnet::IpNet>>| field.value().map(Items::values).unwrap_or_default();
+    Origin {
+        proxy_protocol: networks(&raw.proxy_protocol),
+        trusted_proxies: networks(&raw.trusted_proxies),
+        client_address: raw.client_address.or(AddressHeader::XForwardedFor),
     }
 }
 
@@ -69,8 +94,7 @@ fn exposure(raw: &RawListener, at: &Spot, problems: &mut Problems) {
     }
     let outside = |item: &&At<std::net::SocketAddr>| !is_loopback(&item.value);
     let Some(bind) = raw.bind.given().and_then(|bind| bind.value.items.iter().find(outside)) else { return };
-    let open_to_all = raw.allow.absent_or(|allow| allow.items.is_empty() && allow.complete);
-    if open_to_all {
+    if raw.allow.absent_or(|allow| allow.items.is_empty() && allow.complete) {
         problems.warning(at, format!("management is open to everybody who reaches {}: no allow list", bind.value));
     }
     if matches!(raw.tls, Field::Absent) {
@@ -96,7 +120,68 @@ fn tls(raw: &Field<RawListenerTls>, context: &Context<'_>, problems: &mut Proble
 fn timeouts(raw: &RawClientTimeouts) -> ClientTimeouts {
     ClientTimeouts {
         idle: raw.idle.or(Duration::from_secs(75)),
+        header: raw.header.or(Duration::from_secs(30)),
         read: raw.read.or(Duration::from_secs(60)),
         write: raw.write.or(Duration::from_secs(60)),
+        handshake: raw.handshake.or(Duration::from_secs(10)),
+    }
+}
+
+fn limits(raw: &RawLimits, problems: &mut Problems) -> ClientLimits {
+    // The readers' limits fit into any usize.
+    let bytes = |field: &Field<u64>, default: usize| {
+        field.value().map_or(default, |&bytes| usize::try_from(bytes).unwrap_or(default))
+    };
+    let limits = ClientLimits {
+        // What a login by SAML needs, whose request stands in the query.
+        target: bytes(&raw.target, 16 << 10),
+        header: bytes(&raw.header, 64 << 10),
+        fields: raw.fields.or(100),
+        body: raw.body.or(Some(1 << 30)),
+        body_rate: raw.body_rate.or(Some(240)),
+        connections: raw.connections.or(None),
+        connections_per_client: raw.connections_per_client.or(None),
+        requests: raw.requests.or(None),
+        requests_per_connection: raw.requests_per_connection.or(None),
+        streams: raw.streams.or(100),
+    };
+    if let Some(given) = raw.target.given().or(raw.header.given())
+        && !raw.target.is_bad()
+        && !raw.header.is_bad()
+        && limits.target >= limits.header
+    {
+        problems.error(&given.at, "a target of that size fits into no header", "target less than header");
+    }
+    limits
+}
+
+fn response(raw: &RawListener, problems: &mut Problems) -> ResponseSettings {
+    let never_tls = matches!(raw.tls, Field::Absent)
+        && raw.trusted_proxies.absent_or(|proxies| proxies.items.is_empty() && proxies.complete);
+    let raw = raw.response.or_empty();
+    let cookies = raw.cookies.or_empty();
+    if never_tls {
+        needs_tls(&raw, &cookies, problems);
+    }
+    ResponseSettings {
+        hsts: raw.hsts.or(None),
+        nosniff: raw.nosniff.or(false),
+        frame_options: raw.frame_options.or(None),
+        referrer_policy: raw.referrer_policy.or(None),
+        hide: raw.hide.value().map(Items::values).unwrap_or_default(),
+        cookies: CookieSettings { secure: cookies.secure.or(false), same_site: cookies.same_site.or(None) },
+    }
+}
+
+/// What only clients over TLS get must not be asked for where there are none.
+fn needs_tls(response: &RawResponse, cookies: &RawCookies, problems: &mut Problems) {
+    let places = [
+        response.hsts.given().filter(|hsts| hsts.value.is_some()).map(|given| &given.at),
+        cookies.secure.given().filter(|secure| secure.value).map(|given| &given.at),
+        cookies.same_site.given().filter(|same_site| same_site.value.is_some()).map(|given| &given.at),
+    ];
+    for at in places.into_iter().flatten() {
+        let allowed = "only on a listener with tls, or behind trusted_proxies that have it";
+        problems.error(at, "has no effect on clear text", allowed);
     }
 }

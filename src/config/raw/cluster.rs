@@ -1,6 +1,7 @@
 //! The mirror of a section under `clusters`.
 
 use super::pool::RawPools;
+use super::rules::RawAccess;
 use super::{ENDPOINTS, Items};
 use crate::config::checked::{HostPattern, Mode, NodeHost, Product};
 use crate::config::decode::{Field, Fields, list, set, wrong_type};
@@ -24,6 +25,7 @@ pub(crate) struct RawCluster {
     pub(crate) admin_services: Field<Items<String>>,
     pub(crate) paths: Field<RawPaths>,
     pub(crate) endpoints: Field<RawEndpoints>,
+    pub(crate) access: Field<RawAccess>,
     pub(crate) nodes: Field<Items<RawNode>>,
     pub(crate) pools: Field<RawPools>,
 }
@@ -48,6 +50,7 @@ impl RawCluster {
             admin_services: fields.field("admin_services", service_list),
             paths: fields.field("paths", RawPaths::read),
             endpoints: fields.field("endpoints", RawEndpoints::read),
+            access: fields.field("access", RawAccess::read),
             nodes: fields.required("nodes", "a list of nodes", list("a list of nodes", RawNode::read)),
             pools: fields.field("pools", RawPools::read),
         };

@@ -35,19 +35,23 @@ server: { grace: 30s }
 type Row = (&'static str, &'static str, usize, &'static str);
 
 /// Replaces in [`GOOD`] and expects one problem.
-fn one_problem(rows: &[Row], expected: Severity) {
+pub(super) fn one_problem(replace: &str, by: &str, line: usize, fragment: &str, expected: Severity) {
+    assert_eq!(GOOD.matches(replace).count(), 1, "{replace:?} is not unique");
+    let text = GOOD.replace(replace, by);
+    let problems: Vec<Problem> = match parse_text(&text) {
+        Ok(loaded) => loaded.warnings,
+        Err(problems) => problems.into_iter().collect(),
+    };
+    let shown: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(problems.len(), 1, "{by:?}: {shown:#?}");
+    assert_eq!(problems[0].line, Some(line), "{by:?}: {shown:#?}");
+    assert!(shown[0].contains(fragment), "{by:?}: {shown:#?}");
+    assert_eq!(problems[0].severity, expected, "{by:?}: {shown:#?}");
+}
+
+fn each_one_problem(rows: &[Row], expected: Severity) {
     for (replace, by, line, fragment) in rows {
-        assert_eq!(GOOD.matches(replace).count(), 1, "{replace:?} is not unique");
-        let text = GOOD.replace(replace, by);
-        let problems: Vec<Problem> = match parse_text(&text) {
-            Ok(loaded) => loaded.warnings,
-            Err(problems) => problems.into_iter().collect(),
-        };
-        let shown: Vec<_> = problems.iter().map(ToString::to_string).collect();
-        assert_eq!(problems.len(), 1, "{by:?}: {shown:#?}");
-        assert_eq!(problems[0].line, Some(*line), "{by:?}: {shown:#?}");
-        assert!(shown[0].contains(fragment), "{by:?}: {shown:#?}");
-        assert_eq!(problems[0].severity, expected, "{by:?}: {shown:#?}");
+        one_problem(replace, by, *line, fragment, expected);
     }
 }
 
@@ -156,11 +160,11 @@ fn wrong_shapes() {
             "server: {",
             "sever: {",
             26,
-            "sever: unknown key (did you mean \"server\"?); allowed: listeners, clusters, admin, server",
+            "sever: unknown key (did you mean \"server\"?); allowed: listeners, clusters, rules, admin, server",
         ),
         ("server: { grace: 30s }", "server: 5", 26, "found \"5\"; allowed: a map"),
     ];
-    one_problem(&rows, Severity::Error);
+    each_one_problem(&rows, Severity::Error);
 }
 
 #[test]
@@ -277,7 +281,7 @@ fn things_that_do_not_fit_together() {
             "health.interval: a probe may take 2s, but they begin every 1s",
         ),
     ];
-    one_problem(&rows, Severity::Error);
+    each_one_problem(&rows, Severity::Error);
 }
 
 #[test]
@@ -371,7 +375,7 @@ fn warnings_do_not_refuse() {
             "in clear text at 10.0.0.1:9443: no tls",
         ),
     ];
-    one_problem(&rows, Severity::Warning);
+    each_one_problem(&rows, Severity::Warning);
 }
 
 /// What to replace, and by what.

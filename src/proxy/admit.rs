@@ -1,0 +1,156 @@
+//! Whether a request may go on, and where to: everything that is decided before a node is asked.
+
+use http::header::{CONTENT_LENGTH, EXPECT, HeaderMap};
+use http::{Method, Version};
+use pingora::http::RequestHeader;
+
+use super::Proxy;
+use super::context::Route;
+use super::headers;
+use crate::classify::{Decision, Facts, Refusal};
+use crate::edge::{RequestPass, one_client};
+use crate::http1::Fault;
+use crate::origin::Client;
+use crate::registry::Snapshot;
+use crate::throttle::{Target, TooMany};
+
+/// A request that may go on.
+pub(super) struct Admitted {
+    pub(super) route: Route,
+    /// Bytes that its body may have. `None`: as many as it likes.
+    pub(super) body: Option<u64>,
+    pub(super) pass: RequestPass,
+}
+
+/// A request that goes nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Refused {
+    pub(super) status: u16,
+    /// One word for logs and metrics.
+    pub(super) reason: &'static str,
+    /// Index of the cluster that it was for, if that is known.
+    pub(super) cluster: Option<usize>,
+    /// When it may be tried again, in seconds.
+    pub(super) retry_after: Option<u64>,
+}
+
+impl Refused {
+    pub(super) const fn new(status: u16, reason: &'static str) -> Self {
+        Refused { status, reason, cluster: None, retry_after: None }
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        let Refusal { reason, cluster } = refusal;
+        Refused { cluster, ..Refused::new(reason.status(), reason.as_str()) }
+    }
+}
+
+impl From<Fault> for Refused {
+    fn from(fault: Fault) -> Self {
+        Refused::new(fault.status(), fault.as_str())
+    }
+}
+
+impl Proxy {
+    /// Decides about a request of `client`.
+    pub(super) fn admit(
+        &self,
+        snapshot: &std::sync::Arc<Snapshot>,
+        request: &RequestHeader,
+        client: Client,
+    ) -> Result<Admitted, Refused> {
+        if !self.listener.access.admits(client.ip) {
+            return Err(Refused::new(403, "client_not_allowed"));
+        }
+        let pass = self.gate.enter_request().ok_or(Refused { retry_after: Some(1), ..TOO_MANY_REQUESTS })?;
+        if request.version == Version::HTTP_2 {
+            self.check_http2(request)?;
+        }
+        let facts = Facts {
+            serves: self.listener.serves,
+            endpoint: self.listener.endpoint,
+            host: headers::host(request),
+            path: headers::path(request),
+        };
+        let decision = snapshot.classifier.classify(&facts)?;
+        snapshot.classifier.check_query(&decision, facts.path, headers::query(request))?;
+        let cluster = decision.cluster;
+        let body = self
+            .check_client(snapshot, &decision, request, client)
+            .map_err(|refused| Refused { cluster: Some(cluster), ..refused })?;
+        let route = Route::new(snapshot.clone(), decision, self.listener.endpoint);
+        Ok(Admitted { route, body, pass })
+    }
+
+    /// Whether this client may ask for this, now. Returns the limit on the body.
+    fn check_client(
+        &self,
+        snapshot: &Snapshot,
+        decision: &Decision<'_>,
+        request: &RequestHeader,
+        client: Client,
+    ) -> Result<Option<u64>, Refused> {
+        if !snapshot.access(decision.cluster, decision.role).is_none_or(|access| access.admits(client.ip)) {
+            return Err(Refused::new(403, "client_not_allowed_in_cluster"));
+        }
+        let mut body = self.listener.limits.body;
+        if !self.rules.is_empty() {
+            let target = Target {
+                cluster: decision.cluster,
+                role: decision.role,
+                path: headers::path(request),
+                tenant: decision.tenant.as_deref(),
+                client: Some(one_client(client.ip)),
+            };
+            body = self.throttle.body_limit(&self.rules, &target, body);
+            let header = |name: &str| request.headers.get(name).map(http::HeaderValue::as_bytes);
+            self.throttle.admit(&self.rules, &target, header)?;
+        }
+        match body {
+            Some(most) if content_length(&request.headers).is_some_and(|length| length > most) => Err(BODY_TOO_LARGE),
+            body => Ok(body),
+        }
+    }
+
+    /// What the edge has checked already if the request came over HTTP/1.
+    fn check_http2(&self, request: &RequestHeader) -> Result<(), Refused> {
+        let limits = &self.listener.limits;
+        if matches!(request.method, Method::CONNECT | Method::TRACE) {
+            return Err(Fault::MethodNotImplemented.into());
+        }
+        if request.raw_path().len() > limits.target {
+            return Err(Fault::TargetTooLong.into());
+        }
+        if request.headers.len() > limits.fields {
+            return Err(Fault::TooManyFields.into());
+        }
+        // A line of HTTP/1 has four bytes more: `: ` and the end.
+        let bytes = request.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>();
+        if bytes + request.raw_path().len() > limits.header {
+            return Err(Fault::HeaderTooLarge.into());
+        }
+        let expects = request.headers.get(EXPECT).map(http::HeaderValue::as_bytes);
+        if expects.is_some_and(|expects| !expects.eq_ignore_ascii_case(b"100-continue")) {
+            return Err(Fault::Expectation.into());
+        }
+        Ok(())
+    }
+}
+
+const TOO_MANY_REQUESTS: Refused = Refused::new(503, "too_many_requests_in_flight");
+
+/// A body that is larger than it may be.
+pub(super) const BODY_TOO_LARGE: Refused = Refused::new(413, "body_too_large");
+
+impl From<TooMany> for Refused {
+    fn from(too_many: TooMany) -> Self {
+        Refused { retry_after: Some(too_many.retry_after), ..Refused::new(429, "rate_limited") }
+    }
+}
+
+/// The length that a header announces. The edge has seen to it that it is a number.
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    std::str::from_utf8(headers.get(CONTENT_LENGTH)?.as_bytes()).ok()?.parse().ok()
+}

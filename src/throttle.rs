@@ -1,0 +1,285 @@
+//! The limits under `rules`: how large a body may be, and how many requests may come in a time.
+//!
+//! Counts are estimates in a bounded space (`pingora-limits`), which never are too low: a flood of different clients
+//! takes no memory. The count of a time slides: that of the last whole window is taken in, as far as the present one
+//! has not replaced it.
+
+use std::hash::Hash;
+use std::time::Duration;
+
+use pingora_limits::rate::Rate;
+
+use crate::config::{BodyLimit, Cluster, Config, Listener, RateKey, RateLimit, Rule};
+use crate::ids::Role;
+
+/// Counters for each of the hashes of a key. With ten thousand clients in a window, an estimate is too high by one or two.
+const SLOTS: usize = 8192;
+const HASHES: usize = 4;
+
+/// All rules, compiled.
+pub struct Throttle {
+    rules: Vec<Compiled>,
+}
+
+/// The rules that requests of one listener have to be held against.
+#[derive(Debug, Clone)]
+pub struct ListenerRules(Vec<usize>);
+
+struct Compiled {
+    name: String,
+    cluster: Option<usize>,
+    role: Option<Role>,
+    path: Option<Box<[u8]>>,
+    body: Option<BodyLimit>,
+    rate: Option<Counter>,
+}
+
+struct Counter {
+    limit: RateLimit,
+    seen: Rate,
+}
+
+/// What is known of a request that some rules may hold for.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// Index into [`Config::clusters`].
+    pub cluster: usize,
+    /// The role that it is for.
+    pub role: Role,
+    /// The canonical path.
+    pub path: &'a [u8],
+    /// The tenant in it.
+    pub tenant: Option<&'a str>,
+    /// What counts as one client.
+    pub client: Option<std::net::IpAddr>,
+}
+
+/// A request that comes too early.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TooMany {
+    /// The rule that it breaks.
+    pub rule: String,
+    /// When another one may come; whole seconds, at least one.
+    pub retry_after: u64,
+}
+
+impl Throttle {
+    /// Compiles the rules of a configuration.
+    pub fn new(config: &Config) -> Self {
+        Throttle { rules: config.rules.iter().map(|rule| Compiled::new(rule, &config.clusters)).collect() }
+    }
+
+    /// Those that hold for a listener.
+    pub fn of_listener(&self, config: &Config, listener: &Listener) -> ListenerRules {
+        let holds = |rule: &Rule| {
+            rule.listener.as_ref().is_none_or(|name| *name == listener.name)
+                && rule.role.is_none_or(|role| listener.serves.includes(role))
+        };
+        ListenerRules(config.rules.iter().enumerate().filter(|(_, rule)| holds(rule)).map(|(i, _)| i).collect())
+    }
+
+    /// Bytes that the body of a request may have: as the rule with the longest path says, or `otherwise`. `None`: as many
+    /// as it likes.
+    pub fn body_limit(&self, rules: &ListenerRules, target: &Target<'_>, otherwise: Option<u64>) -> Option<u64> {
+        let mut closest: Option<(usize, BodyLimit)> = None;
+        for rule in self.matching(rules, target) {
+            let length = rule.path.as_ref().map_or(0, |path| path.len());
+            if let Some(limit) = rule.body
+                && closest.is_none_or(|(longest, _)| length > longest)
+            {
+                closest = Some((length, limit));
+            }
+        }
+        match closest {
+            Some((_, BodyLimit::Off)) => None,
+            Some((_, BodyLimit::Bytes(bytes))) => Some(bytes),
+            None => otherwise,
+        }
+    }
+
+    /// Counts a request, unless a rule says that it comes too early. `header` gives the value of a header.
+    ///
+    /// # Errors
+    /// The first rule that it breaks. Rules before that one have counted it.
+    pub fn admit<'h>(
+        &self,
+        rules: &ListenerRules,
+        target: &Target<'_>,
+        header: impl Fn(&str) -> Option<&'h [u8]>,
+    ) -> Result<(), TooMany> {
+        for rule in self.matching(rules, target) {
+            let Some(counter) = &rule.rate else { continue };
+            let admitted = match &counter.limit.per {
+                RateKey::All => counter.admit(&()),
+                RateKey::Client => counter.admit(&target.client),
+                RateKey::Tenant => target.tenant.map_or(Ok(()), |tenant| counter.admit(&tenant)),
+                RateKey::Header(name) => counter.admit(&header(name)),
+            };
+            admitted.map_err(|retry_after| TooMany { rule: rule.name.clone(), retry_after })?;
+        }
+        Ok(())
+    }
+
+    fn matching<'a>(&'a self, rules: &'a ListenerRules, target: &'a Target<'_>) -> impl Iterator<Item = &'a Compiled> {
+        rules.0.iter().filter_map(|&index| self.rules.get(index)).filter(|rule| rule.holds_for(target))
+    }
+}
+
+impl ListenerRules {
+    /// Whether there are none, so that nothing has to be known of a request.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Compiled {
+    fn new(rule: &Rule, clusters: &[Cluster]) -> Self {
+        let cluster = rule.cluster.as_ref().and_then(|name| clusters.iter().position(|known| known.name == *name));
+        let rate = rule
+            .rate
+            .clone()
+            .map(|limit| Counter { seen: Rate::new_with_estimator_config(limit.window, HASHES, SLOTS), limit });
+        Compiled {
+            name: rule.name.as_str().to_owned(),
+            cluster,
+            role: rule.role,
+            path: rule.path.as_ref().map(|path| path.as_bytes().into()),
+            body: rule.body,
+            rate,
+        }
+    }
+
+    fn holds_for(&self, target: &Target<'_>) -> bool {
+        self.cluster.is_none_or(|cluster| cluster == target.cluster)
+            && self.role.is_none_or(|role| role == target.role)
+            && self.path.as_ref().is_none_or(|path| {
+                covers(path, target.path) || behind_tenant(target).is_some_and(|behind| covers(path, behind))
+            })
+    }
+}
+
+/// Whether `path` is `prefix` or below it.
+fn covers(prefix: &[u8], path: &[u8]) -> bool {
+    path.strip_prefix(prefix).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
+}
+
+/// What stands behind `/t/{tenant}`.
+fn behind_tenant<'a>(target: &Target<'a>) -> Option<&'a [u8]> {
+    target.path.strip_prefix(b"/t/")?.strip_prefix(target.tenant?.as_bytes())
+}
+
+impl Counter {
+    /// Counts one request of `key`, or tells in how many seconds one may come.
+    fn admit<K: Hash>(&self, key: &K) -> Result<(), u64> {
+        let (estimate, left) = self.seen.rate_with(key, |seen| {
+            let fraction = seen.current_interval_fraction.clamp(0.0, 1.0);
+            let estimate = seen.prev_samples as f64 * (1.0 - fraction) + seen.curr_samples as f64;
+            (estimate, seen.interval.mul_f64(1.0 - fraction))
+        });
+        if estimate + 1.0 > f64::from(self.limit.requests) {
+            return Err(left.max(Duration::from_secs(1)).as_secs_f64().ceil() as u64); // at most an hour
+        }
+        self.seen.observe(key, 1);
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Throttle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.rules.iter().map(|rule| &rule.name)).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    const CONFIG: &str = "
+listeners:
+  web: { bind: '127.0.0.1:0', role: worker }
+  console: { bind: '127.0.0.1:0', role: manager }
+clusters:
+  esb: { product: esb, hosts: { worker: [a], manager: [b] }, nodes: [{ id: m, host: m, roles: [manager] }, { id: w, host: w }],
+    endpoints: { servlet: { scheme: http } } }
+rules:
+  small: { body: 1KiB }
+  uploads: { role: manager, path: /fileupload, body: off }
+  big: { cluster: esb, path: /orders/big, body: 1MiB }
+  orders: { path: /orders, body: 10KiB }
+  clients: { listener: web, rate: 3/h }
+  tenants: { listener: web, rate: 5/h, per: tenant }
+  keys: { path: /keyed, rate: 2/h, per: { header: X-Key } }
+  all: { path: /all, rate: 4/h, per: all }
+";
+
+    fn throttle() -> (Config, Throttle) {
+        let config = crate::config::parse(CONFIG, Path::new(".")).unwrap_or_else(|p| panic!("{p}")).config;
+        let throttle = Throttle::new(&config);
+        (config, throttle)
+    }
+
+    fn target<'a>(role: Role, path: &'a str, tenant: Option<&'a str>, client: &str) -> Target<'a> {
+        Target { cluster: 0, role, path: path.as_bytes(), tenant, client: client.parse().ok() }
+    }
+
+    #[test]
+    fn the_longest_path_says_how_large_a_body_may_be() {
+        let (config, throttle) = throttle();
+        let rules = [0, 1].map(|index| throttle.of_listener(&config, &config.listeners[index]));
+        for (listener, role, path, tenant, expected) in [
+            (0, Role::Worker, "/x", None, Some(1024)),
+            (0, Role::Worker, "/orders", None, Some(10 << 10)),
+            (0, Role::Worker, "/orders/1", None, Some(10 << 10)),
+            (0, Role::Worker, "/orders/big/1", None, Some(1 << 20)),
+            (0, Role::Worker, "/t/x/orders/big", Some("x"), Some(1 << 20)),
+            (0, Role::Worker, "/t/x/orders/big", None, Some(1024)), // no tenant was found there
+            (0, Role::Worker, "/ordersx", None, Some(1024)),
+            (0, Role::Worker, "/fileupload", None, Some(1024)), // for managers only
+            (1, Role::Manager, "/fileupload/x", None, None),
+        ] {
+            let limit = throttle.body_limit(&rules[listener], &target(role, path, tenant, "192.0.2.1"), Some(7));
+            assert_eq!(limit, expected, "{path}");
+        }
+        let none = ListenerRules(Vec::new());
+        assert!(none.is_empty());
+        assert_eq!(throttle.body_limit(&none, &target(Role::Worker, "/x", None, "192.0.2.1"), Some(7)), Some(7));
+    }
+
+    #[test]
+    fn requests_beyond_a_rate_come_too_early() {
+        let (config, throttle) = throttle();
+        let [web, console] = [0, 1].map(|index| throttle.of_listener(&config, &config.listeners[index]));
+        let admit = |rules: &ListenerRules, path: &str, tenant: Option<&str>, client: &str, key: Option<&str>| {
+            let target = target(Role::Worker, path, tenant, client);
+            throttle
+                .admit(rules, &target, |name| key.filter(|_| name == "x-key").map(str::as_bytes))
+                .map_err(|e| e.rule)
+        };
+        let too_many = |rule: &str| Err(rule.to_owned());
+        for _ in 0..3 {
+            assert_eq!(admit(&web, "/x", None, "192.0.2.1", None), Ok(()));
+        }
+        assert_eq!(admit(&web, "/x", None, "192.0.2.1", None), too_many("clients"));
+        assert_eq!(admit(&web, "/x", None, "192.0.2.2", None), Ok(()), "another client");
+        assert_eq!(admit(&console, "/x", None, "192.0.2.1", None), Ok(()), "another listener");
+        for client in 10..15 {
+            assert_eq!(admit(&web, "/t/a/x", Some("a"), &format!("192.0.2.{client}"), None), Ok(()));
+        }
+        assert_eq!(admit(&web, "/t/a/x", Some("a"), "192.0.2.20", None), too_many("tenants"));
+        assert_eq!(admit(&web, "/t/b/x", Some("b"), "192.0.2.20", None), Ok(()), "another tenant");
+        for key in [Some("k"), None] {
+            for _ in 0..2 {
+                assert_eq!(admit(&console, "/keyed", None, "192.0.2.1", key), Ok(()));
+            }
+            assert_eq!(admit(&console, "/keyed/x", None, "192.0.2.9", key), too_many("keys"), "{key:?}");
+        }
+        for client in 1..5 {
+            assert_eq!(admit(&console, "/all", None, &format!("192.0.2.{client}"), None), Ok(()));
+        }
+        let refused = throttle.admit(&console, &target(Role::Worker, "/all", None, "192.0.2.9"), |_| None);
+        let retry_after = refused.unwrap_err().retry_after;
+        assert!((1..=3600).contains(&retry_after), "{retry_after}");
+    }
+}
