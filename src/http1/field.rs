@@ -3,6 +3,9 @@
 use super::Fault;
 use super::bytes::{all_value, is_token};
 
+/// Bytes of a field's name. The framework's types have a limit too, and would refuse without telling anybody.
+const LONGEST_NAME: usize = 1024;
+
 /// Takes a field line (without its CR LF) apart into name and value, and refuses it if it is malformed.
 pub(super) fn parse(line: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
     if matches!(line.first(), Some(b' ' | b'\t')) {
@@ -10,7 +13,7 @@ pub(super) fn parse(line: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
     }
     let end = line.iter().position(|&byte| !is_token(byte));
     let Some((name, [b':', value @ ..])) = end.map(|end| line.split_at(end)) else { return Err(Fault::FieldName) };
-    if name.is_empty() {
+    if name.is_empty() || name.len() > LONGEST_NAME {
         return Err(Fault::FieldName);
     }
     if !all_value(value) {
@@ -68,6 +71,12 @@ mod tests {
             let expected = expected.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
             assert_eq!(parsed, expected, "{line:?}");
         }
+    }
+
+    #[test]
+    fn names_have_a_limit() {
+        assert!(parse(format!("{}: x", "n".repeat(LONGEST_NAME)).as_bytes()).is_ok());
+        assert_eq!(parse(format!("{}: x", "n".repeat(LONGEST_NAME + 1)).as_bytes()), Err(Fault::FieldName));
     }
 
     #[test]

@@ -172,6 +172,9 @@ impl HeadScanner {
         if self.host.is_some() {
             return Err(Fault::HostRepeated);
         }
+        if value.contains(&b'@') {
+            return Err(Fault::Authority);
+        }
         // What was trimmed behind the value; what precedes it is the rest.
         let behind = line.iter().rev().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
         let behind = if value.is_empty() { 0 } else { behind };

@@ -133,7 +133,8 @@ impl RawLimits {
         const COUNT: std::ops::RangeInclusive<usize> = 1..=10_000_000;
         let mut fields = Fields::open(node, at, problems)?;
         let limits = RawLimits {
-            target: fields.field("target", size(256..=256 << 10)),
+            // A URI of the framework has less than 64 KiB.
+            target: fields.field("target", size(256..=60 << 10)),
             header: fields.field("header", size(1 << 10..=512 << 10)),
             fields: fields.field("fields", number(FIELDS)),
             body: fields.field("body", or_off(size(0..=MOST_BYTES))),

@@ -9,7 +9,7 @@ fn of_listeners() {
         ("limits: { target: 8 }", "limits.target: \"8\" has no unit; allowed: a size with a unit"),
         ("limits: { target: 8kb }", "\"8kb\" has an unknown unit"),
         ("limits: { target: 255B }", "\"255B\" is out of range"),
-        ("limits: { target: 64KiB }", "a target of that size fits into no header"),
+        ("limits: { target: 60KiB, header: 60KiB }", "a target of that size fits into no header"),
         ("limits: { header: 8KiB }", "a target of that size fits into no header"),
         ("limits: { fields: 201 }", "201 is out of range; allowed: 8 to 200"),
         ("limits: { body: none }", "\"none\" is not a size"),
