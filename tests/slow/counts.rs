@@ -52,10 +52,9 @@ fn is_let_in(client: &mut Client) -> bool {
     }
 }
 
-/// What was closed or refused because there was too much of it.
-fn turned_away(elb: &Elb) -> f64 {
-    let metrics = elb.metrics();
-    metrics.sum("carbon_elb_client_connections_turned_away", &[]) + metrics.sum("carbon_elb_refused_total", &[])
+/// Connections that were closed for that reason.
+fn turned_away(elb: &Elb, reason: &str) -> f64 {
+    elb.metrics().sum("carbon_elb_connections_refused_total", &[("reason", reason)])
 }
 
 #[test]
@@ -67,7 +66,7 @@ fn one_client_has_only_so_many_connections() {
     for _ in 0..3 {
         assert!(!is_let_in(&mut Client::connect(elb.web())), "a sixth connection is let in");
     }
-    wait_until("they are counted", || turned_away(&elb) >= 3.0);
+    wait_until("they are counted", || turned_away(&elb, "too_many_connections_of_client") == 3.0);
     // Others do not suffer, and neither do the five.
     let mut other = connect_from([127, 0, 0, 2], elb.web());
     assert!(is_let_in(&mut other));
@@ -86,7 +85,7 @@ fn a_listener_has_only_so_many_connections() {
     for i in 6..9 {
         assert!(!is_let_in(&mut connect_from([127, 0, 0, i], elb.web())), "connection {i} is let in");
     }
-    wait_until("they are counted", || turned_away(&elb) >= 3.0);
+    wait_until("they are counted", || turned_away(&elb, "too_many_connections") == 3.0);
     assert_eq!(elb.admin("/healthz").status, 200, "operators get in");
     assert!(first.iter_mut().all(is_let_in));
     drop(first);

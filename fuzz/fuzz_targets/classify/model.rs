@@ -158,7 +158,7 @@ fn is_known(name: &str) -> bool {
 
 /// The known admin service that Axis2 dispatches to: it takes what follows the last `services` and one more character, up
 /// to the next slash or question mark, behind any tenant.
-fn axis2(address: &str) -> Option<&str> {
+fn axis2(address: &str) -> Option<String> {
     let (_, behind) = address.rsplit_once("services")?;
     let mut skipped = behind.chars();
     skipped.next()?;
@@ -169,5 +169,5 @@ fn axis2(address: &str) -> Option<&str> {
         name = parts.next()?;
     }
     let name = name.split('.').next().unwrap_or_default();
-    is_known(name).then_some(name)
+    is_known(name).then(|| name.to_owned())
 }
