@@ -64,8 +64,12 @@ fn check_head(request: &[u8], head: &Head) {
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim_matches([' ', '\t'])))
         .collect();
     assert!(fields.len() <= LIMITS.fields);
-    assert!(fields.iter().all(|(name, _)| !name.is_empty() && !name.contains([' ', '\t', '"', '(', ')', '/'])), "{text:?}");
-    let all = |wanted: &str| fields.iter().filter(|(name, _)| name == wanted).map(|(_, value)| *value).collect::<Vec<_>>();
+    assert!(
+        fields.iter().all(|(name, _)| !name.is_empty() && !name.contains([' ', '\t', '"', '(', ')', '/'])),
+        "{text:?}"
+    );
+    let all =
+        |wanted: &str| fields.iter().filter(|(name, _)| name == wanted).map(|(_, value)| *value).collect::<Vec<_>>();
 
     let host = all("host");
     assert!(host.len() == 1 || (host.is_empty() && version == "HTTP/1.0"), "{host:?}");
@@ -83,7 +87,10 @@ fn check_head(request: &[u8], head: &Head) {
             let cut = String::from_utf8_lossy(&request[rewrite.cut.clone()]);
             let (scheme, authority) = cut.split_once("://").unwrap_or_else(|| panic!("{cut:?}"));
             assert!(["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)), "{scheme:?}");
-            assert!(authority.eq_ignore_ascii_case(host[0]) && !authority.contains(['@', '/', '\\', '?']), "{authority:?}");
+            assert!(
+                authority.eq_ignore_ascii_case(host[0]) && !authority.contains(['@', '/', '\\', '?']),
+                "{authority:?}"
+            );
             let left = target.strip_prefix(&*cut).unwrap_or_else(|| panic!("{cut:?} is not where {target:?} begins"));
             assert_eq!(rewrite.slash, !left.starts_with('/'), "{target:?}");
             assert!(left.is_empty() || left.starts_with(['/', '?']), "{target:?}");
@@ -132,7 +139,9 @@ fn read_chunks(body: &[u8]) -> Option<usize> {
         let size = line(&mut at)?;
         let digits = std::str::from_utf8(size.split(|b| *b == b';').next()?).ok()?;
         // The other signs that the standard library takes for a number.
-        let size = usize::from_str_radix(digits.trim_end_matches([' ', '\t']), 16).ok().filter(|_| !digits.starts_with('+'))?;
+        let size = usize::from_str_radix(digits.trim_end_matches([' ', '\t']), 16)
+            .ok()
+            .filter(|_| !digits.starts_with('+'))?;
         if size == 0 {
             break;
         }

@@ -38,7 +38,7 @@ clusters:
     product: apim
     hosts: { worker: ["*"], manager: ["*"] }
     services: any-but-admin
-    paths: { service: [/] }
+    paths: { service: [/orders, /pizza, /x, /api] }
     endpoints: { servlet: { scheme: http } }
     nodes: [{ id: m, host: 10.0.2.1, roles: [manager] }, { id: w, host: 10.0.2.2 }]
 "#;
