@@ -7,7 +7,7 @@ use std::path::Path;
 
 use carbon_elb::classify::{Classifier, Facts};
 use carbon_elb::config::{self, Config, Serves};
-use carbon_elb::ids::Endpoint;
+use carbon_elb::ids::{Endpoint, PathMode};
 use divan::{AllocProfiler, Bencher, black_box};
 
 #[global_allocator]
@@ -66,7 +66,8 @@ fn classifier(hosts: usize, paths: usize) -> Classifier {
 fn classify(bencher: Bencher<'_, '_>, classifier: &Classifier, request: (Serves, Endpoint), host: &str, path: &str) {
     let (serves, endpoint) = request;
     bencher.bench_local(|| {
-        let facts = Facts { serves, endpoint, host: Some(host.as_bytes()), path: path.as_bytes() };
+        let paths = PathMode::Canonicalize;
+        let facts = Facts { serves, endpoint, host: Some(host.as_bytes()), path: path.as_bytes(), paths, soap: false };
         classifier.classify(black_box(&facts)).is_ok()
     });
 }

@@ -2,15 +2,19 @@
 //!
 //! # The life of a request
 //!
-//! 1. [`edge`] accepts the connection on a socket of the thread that will serve it, does the TLS handshake, and reads one
-//!    request after another. Each listener has its own [`proxy::Proxy`], which knows whose pools the listener leads to.
-//! 2. [`classify`] decides, from host and path alone, which cluster and role the request is for, or why it is refused. It
-//!    is pure: no clock, no I/O, no state. [`admin_services`] has the names of what no worker may be asked for.
+//! 1. [`edge`] accepts the connection on a socket of the thread that will serve it, reads the PROXY protocol, does the TLS
+//!    handshake, and reads one request after another. [`http1`] checks each HTTP/1 header and the framing of each body
+//!    before the framework sees a byte of it. What is refused here is told to the [`proxy::Door`] of the listener.
+//! 2. [`proxy`] takes over: each listener has its own [`proxy::Proxy`], which knows whose pools the listener leads to.
+//!    [`origin`] says for which client the request is; [`classify`] decides, from host and path alone, which cluster and
+//!    role it is for, or why it is refused. It is pure: no clock, no I/O, no state. [`admin_services`] has the names of
+//!    what no worker may be asked for. [`throttle`] holds it against the rules on bodies and rates.
 //! 3. [`registry`] holds the newest snapshot of all pools. The request takes it once and keeps it to its end.
 //! 4. [`pool`] chooses a member through an algorithm of [`select`], and counts the request on the member's node with a
 //!    [`member::Lease`].
 //! 5. [`proxy`] connects to the node as [`upstream`] says how, or takes an idle connection, sends the request on with the forwarding headers set,
-//!    and streams the answer back. If no connection can be made, the next member is chosen.
+//!    and streams the answer back. If no connection can be made, the next member is chosen. Cookies of managers are
+//!    hardened as [`cookies`] says.
 //! 6. [`observe`] turns the outcome into a line of the access log and into metrics. The lease ends.
 //!
 //! # What the requests are routed by

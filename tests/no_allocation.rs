@@ -7,9 +7,9 @@ use std::hint::black_box;
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 
-use carbon_elb::classify::{Classifier, Facts};
+use carbon_elb::classify::{Classifier, Facts, looks_like_soap};
 use carbon_elb::config::{self, Algorithm, Serves};
-use carbon_elb::ids::Endpoint;
+use carbon_elb::ids::{Endpoint, PathMode};
 use carbon_elb::select::Selector;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -61,9 +61,37 @@ fn ordinary_requests_allocate_nothing() {
         (worker, "esb.example.com", "/services/..;/carbon/", false),
         (worker, "unknown.example.com", "/", false),
     ] {
-        let facts = Facts { serves, endpoint, host: Some(host.as_bytes()), path: path.as_bytes() };
-        assert_eq!(classifier.classify(&facts).is_ok(), served, "{path}");
-        assert_eq!(allocations(|| drop(black_box(classifier.classify(black_box(&facts))))), 0, "{path}");
+        for (paths, soap) in [(PathMode::Strict, false), (PathMode::Canonicalize, false), (PathMode::Strict, true)] {
+            let facts = Facts { serves, endpoint, host: Some(host.as_bytes()), path: path.as_bytes(), paths, soap };
+            let soap_served = served && (serves == Serves::Manager || path.contains("/services/"));
+            assert_eq!(classifier.classify(&facts).is_ok(), if soap { soap_served } else { served }, "{path}");
+            assert_eq!(allocations(|| drop(black_box(classifier.classify(black_box(&facts))))), 0, "{path}");
+        }
+    }
+
+    // What has to be rewritten fits on the stack, unless it is long.
+    let long = format!("//pizza/{}", "x".repeat(300));
+    for (path, most) in [
+        ("//services/%65cho;v=1/./op", 0),
+        ("/t/a/..//wso2.com/pizza;jsessionid=AB12.node-1", 0),
+        ("/x/../users/J%C3%BCrgen", 0),
+        (&long, 300), // a few for each run
+    ] {
+        let (serves, endpoint) = worker;
+        let (host, paths, soap) = (Some(&b"esb.example.com"[..]), PathMode::Canonicalize, false);
+        let facts = Facts { serves, endpoint, host, path: path.as_bytes(), paths, soap };
+        assert!(classifier.classify(&facts).is_ok_and(|decision| decision.forward.is_some()), "{path}");
+        let allocations = allocations(|| drop(black_box(classifier.classify(black_box(&facts)))));
+        assert!(allocations <= most, "{path}: {allocations}");
+    }
+
+    for content_type in ["application/json", "application/soap+xml; charset=utf-8; action=\"urn:x\"", "\u{131}"] {
+        let fields = || [content_type.as_bytes()].into_iter();
+        assert_eq!(
+            allocations(|| _ = black_box(looks_like_soap(black_box(fields()), false, true))),
+            0,
+            "{content_type}"
+        );
     }
 
     let (selector, turn) = (Selector::new(Algorithm::RoundRobin, &[3, 2, 1]), AtomicUsize::new(0));

@@ -93,12 +93,18 @@ mod tests {
 
     #[test]
     fn known_admin_services_are_found_in_any_case_and_form() {
-        for name in
-            ["UserAdmin", "useradmin", "LogViewer", "logviewer.LogViewerHttpsSoap12Endpoint", "LOGVIEWERHTTPENDPOINT"]
-        {
+        for name in [
+            "UserAdmin",
+            "useradmin",
+            "LogViewer",
+            "logviewer.LogViewerHttpsSoap12Endpoint",
+            "LOGVIEWERHTTPENDPOINT",
+            "TierCacheService",
+        ] {
             assert!(is_known_admin_service(name), "{name}");
         }
-        for name in ["echo", "Version", "LogViewers", "MyAdminThing", ""] {
+        // The last two are Carbon's, but are for clients, or called like an operator's own might be.
+        for name in ["echo", "Version", "LogViewers", "MyAdminThing", "", "wso2carbon-sts", "RegistrationService"] {
             assert!(!is_known_admin_service(name), "{name}");
         }
     }

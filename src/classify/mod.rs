@@ -1,7 +1,8 @@
 //! From the facts of a request to the pool that serves it, or to the reason why none does.
 //!
 //! Pure: a [`Classifier`] is compiled once from the configuration and answers from tables. The order of things is host
-//! (`hosts`), path (`path`: one canonical form), management and services (`rules`), tenant.
+//! (`hosts`), path (`path`: one canonical form; `rewrite`: how to get there), management and services (`rules`; `soap`),
+//! tenant.
 //!
 //! What **denies** is matched leniently: without regard to case, behind any number of tenants, admin services anywhere
 //! in the path. What **allows** is matched exactly. A path between the two is refused on both sides.
@@ -9,9 +10,11 @@
 mod hosts;
 mod path;
 mod reason;
+mod rewrite;
 mod rules;
 mod segments;
 mod services;
+mod soap;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -22,11 +25,13 @@ use std::sync::Arc;
 
 use self::hosts::{Closeness, Host, HostTable};
 use self::path::Canonical;
+pub use self::path::PathBytes;
 pub use self::reason::{Reason, Refusal};
-use self::rules::{Rules, Tenant};
+use self::rules::{Request, Rules, Tenant};
+pub use self::soap::looks_like_soap;
 use crate::admin_services::AdminTable;
 use crate::config::{Config, Serves};
-use crate::ids::{Endpoint, Role};
+use crate::ids::{Endpoint, PathMode, Role};
 
 /// What a request says about where it wants to go, and which listener it came to.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +44,10 @@ pub struct Facts<'p> {
     pub host: Option<&'p [u8]>,
     /// The raw path as received, without query.
     pub path: &'p [u8],
+    /// What becomes of an ambiguous path.
+    pub paths: PathMode,
+    /// Whether the request may be SOAP: [`looks_like_soap`].
+    pub soap: bool,
 }
 
 /// Where a request goes.
@@ -52,6 +61,9 @@ pub struct Decision<'p> {
     pub class: Class,
     /// The domain of the outermost tenant in the path: ASCII letters, digits and `.-_@+`, at most 255.
     pub tenant: Option<Cow<'p, str>>,
+    /// The raw path to forward, without query, in place of the received one. `None`: the path is forwarded as received;
+    /// always so with [`PathMode::Strict`].
+    pub forward: Option<PathBytes>,
 }
 
 /// What a path is.
@@ -104,29 +116,34 @@ impl Classifier {
         let host = Host::parse(facts.host).map_err(Refusal::early)?;
         let target = self.target(facts.serves, &host).ok_or(Refusal::early(Reason::HostUnknown))?;
         let labelled = |reason| Refusal { reason, cluster: Some(target.cluster()) };
-        let canonical = Canonical::strict(facts.path).map_err(labelled)?;
-        let path = canonical.as_bytes();
+        let mut forward = None;
+        let path = Canonical::read(facts.path, facts.paths, &mut forward).map_err(labelled)?;
+        let request = Request { endpoint: facts.endpoint, path: &path, soap: facts.soap };
         let (cluster, role, class) = match target {
-            Target::One(role, cluster) => {
-                (cluster, role, self.decide(role, cluster, facts.endpoint, path).map_err(labelled)?)
-            }
-            Target::ByClass { manager, worker } => self.decide_by_class(manager, worker, facts.endpoint, path)?,
+            Target::One(role, cluster) => (cluster, role, self.decide(role, cluster, request).map_err(labelled)?),
+            Target::ByClass { manager, worker } => self.decide_by_class(manager, worker, request)?,
         };
-        Ok(Decision { cluster, role, class, tenant: tenant(&canonical, facts.path) })
+        let tenant = tenant(path.as_bytes(), facts.path);
+        Ok(Decision { cluster, role, class, tenant, forward })
     }
 
     /// Whether the query of a request that was decided on changes what it reaches.
     ///
-    /// Axis2 looks for the name of a service behind the last `services` in the **whole** address. On pass-through
+    /// Axis2 looks for the name of a service behind `services` in the **whole** address. On pass-through
     /// endpoints (and for GET on servlet endpoints) the address includes the query, so that
     /// `/services/echo?x=services/UserAdmin` and `/services?UserAdmin` call `UserAdmin`. For a worker such a query is
-    /// refused. `path` is as received.
-    pub fn check_query(&self, decision: &Decision<'_>, path: &[u8], query: &[u8]) -> Result<(), Refusal> {
-        let rules = self.clusters.get(decision.cluster);
-        if decision.role == Role::Worker && rules.is_some_and(|rules| rules.admin_in_query(path, query)) {
-            return Err(Refusal { reason: Reason::AdminServiceInQuery, cluster: Some(decision.cluster) });
+    /// refused, and so is one with `/services/NAME` where the operator's list does not have `NAME`, unless it only goes to
+    /// a web application. `query` is as received.
+    pub fn check_query(&self, facts: &Facts<'_>, decision: &Decision<'_>, query: &[u8]) -> Result<(), Refusal> {
+        if decision.role != Role::Worker || query.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let path = decision.forward.as_deref().unwrap_or(facts.path);
+        let checked = match self.clusters.get(decision.cluster) {
+            Some(rules) => rules.check_query(facts.endpoint, path, query),
+            None => Ok(()), // the decision is not this classifier's
+        };
+        checked.map_err(|reason| Refusal { reason, cluster: Some(decision.cluster) })
     }
 
     /// The hosts of a role are looked at only if the listener serves it. Of both roles the closer match counts.
@@ -153,24 +170,23 @@ impl Classifier {
         &self,
         manager: usize,
         worker: usize,
-        endpoint: Endpoint,
-        path: &[u8],
+        request: Request<'_>,
     ) -> Result<(usize, Role, Class), Refusal> {
-        match self.decide(Role::Manager, manager, endpoint, path) {
+        match self.decide(Role::Manager, manager, request) {
             Ok(Class::Management) => return Ok((manager, Role::Manager, Class::Management)),
             // Nearly management: the worker's side would say no as well, with a reason that helps less.
             Err(reason @ Reason::ManagementPathInexact) => return Err(Refusal { reason, cluster: Some(manager) }),
             _ => {}
         }
-        match self.decide(Role::Worker, worker, endpoint, path) {
+        match self.decide(Role::Worker, worker, request) {
             Ok(class) => Ok((worker, Role::Worker, class)),
             Err(reason) => Err(Refusal { reason, cluster: Some(worker) }),
         }
     }
 
-    fn decide(&self, role: Role, cluster: usize, endpoint: Endpoint, path: &[u8]) -> Result<Class, Reason> {
+    fn decide(&self, role: Role, cluster: usize, request: Request<'_>) -> Result<Class, Reason> {
         // The host tables hold indexes of this very list.
-        self.clusters.get(cluster).ok_or(Reason::HostUnknown)?.decide(role, endpoint, path)
+        self.clusters.get(cluster).ok_or(Reason::HostUnknown)?.decide(role, request)
     }
 }
 
@@ -197,14 +213,12 @@ impl Target {
     }
 }
 
-/// The tenant, borrowed from the raw path where that has no escapes.
-fn tenant<'p>(canonical: &Canonical<'p>, raw: &'p [u8]) -> Option<Cow<'p, str>> {
-    match canonical {
-        Canonical::AsReceived(path) => Tenant::of(path).map(|tenant| Cow::Borrowed(tenant.as_str())),
-        Canonical::Decoded(path) => Tenant::of(path).map(|decoded| match Tenant::of(raw) {
-            // Escapes elsewhere in the path are no reason to copy the tenant.
-            Some(received) if received == decoded => Cow::Borrowed(received.as_str()),
-            _ => Cow::Owned(decoded.as_str().to_owned()),
-        }),
+/// The tenant in a canonical path, borrowed from the raw path if it is there letter by letter.
+fn tenant<'p>(path: &[u8], raw: &'p [u8]) -> Option<Cow<'p, str>> {
+    let tenant = Tenant::of(path)?.as_str();
+    let found = raw.windows(tenant.len().max(1)).find(|window| *window == tenant.as_bytes());
+    match found.and_then(|found| std::str::from_utf8(found).ok()) {
+        Some(received) => Some(Cow::Borrowed(received)),
+        None => Some(Cow::Owned(tenant.to_owned())),
     }
 }

@@ -9,23 +9,33 @@
 //! or leaves them. The decision is made on the decoded form. A reader that does not decode sees a `%` in the
 //! segment, and no path or service that is on a table, or that Carbon deploys, has a `%` in its name; so it finds less
 //! than was decided on, never something else. A reader that decodes twice finds the same as one that decodes once,
-//! because no escape is left after the first time.
+//! because no escape is left after the first time. Where finding less is a loss of protection, as for the checks of the
+//! console, the rules ask for the plain spelling: [`Canonical::has_needless_escapes`], [`Canonical::is_plain`].
 //!
-//! A mode that rewrites instead of refusing would be a second constructor of [`Canonical`], and would have to forward
-//! [`Canonical::as_bytes`].
+//! The other mode, [`super::rewrite`], brings a path into a form that this one accepts.
 
 use smallvec::SmallVec;
 
 use super::Reason;
 
+/// A path on the stack, if it is no longer than most.
+pub type PathBytes = SmallVec<[u8; 256]>;
+
 /// A path with a single meaning: decoded, without session id, valid UTF-8, beginning with `/`.
 #[derive(Debug)]
+pub(super) struct Canonical<'p> {
+    path: Decoded<'p>,
+    needless_escapes: bool,
+    session_id: bool,
+}
+
+#[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "it lives on the stack for one request; a box would allocate")]
-pub(super) enum Canonical<'p> {
+enum Decoded<'p> {
     /// Nothing was encoded: the received path, perhaps without its session id.
     AsReceived(&'p [u8]),
     /// Escapes were decoded.
-    Decoded(SmallVec<[u8; 256]>),
+    Copied(PathBytes),
 }
 
 impl<'p> Canonical<'p> {
@@ -35,17 +45,33 @@ impl<'p> Canonical<'p> {
             return Err(Reason::PathRelative);
         }
         let (kept, encoded) = scan(raw)?;
-        let path = if encoded { Canonical::Decoded(decode(kept)?) } else { Canonical::AsReceived(kept) };
-        check_segments(path.as_bytes())?;
-        Ok(path)
+        let (path, needless_escapes) = if encoded {
+            let (copied, needless) = decode(kept)?;
+            (Decoded::Copied(copied), needless)
+        } else {
+            (Decoded::AsReceived(kept), false)
+        };
+        let canonical = Canonical { path, needless_escapes, session_id: kept.len() < raw.len() };
+        check_segments(canonical.as_bytes())?;
+        Ok(canonical)
     }
 
     /// The path.
     pub(super) fn as_bytes(&self) -> &[u8] {
-        match self {
-            Canonical::AsReceived(path) => path,
-            Canonical::Decoded(path) => path,
+        match &self.path {
+            Decoded::AsReceived(path) => path,
+            Decoded::Copied(path) => path,
         }
+    }
+
+    /// Whether characters are encoded that never have to be: a reader of the raw URI does not recognise the path.
+    pub(super) const fn has_needless_escapes(&self) -> bool {
+        self.needless_escapes
+    }
+
+    /// Whether a reader of the raw URI sees the same, but for escapes that the path cannot do without.
+    pub(super) const fn is_plain(&self) -> bool {
+        !self.needless_escapes && !self.session_id
     }
 }
 
@@ -60,24 +86,38 @@ fn scan(raw: &[u8]) -> Result<(&[u8], bool), Reason> {
                 let (kept, parameter) = raw.split_at(at);
                 return if is_session_id(parameter) { Ok((kept, encoded)) } else { Err(Reason::PathMatrixParameter) };
             }
-            Kind::Backslash => return Err(Reason::PathBackslash),
-            Kind::Control => return Err(Reason::PathControlCharacter),
-            Kind::NotAscii => return Err(Reason::PathNotAscii),
-            Kind::Invalid => return Err(Reason::PathInvalidCharacter),
+            Kind::Never(reason) => return Err(reason),
         }
     }
     Ok((raw, encoded))
 }
 
+/// Endings by which Carbon's console tells, from the raw URI, what needs no login.
+const FILE_ENDINGS: [&[u8]; 19] = [
+    b"css", b"gif", b"htm", b"html", b"ico", b"jar", b"jpeg", b"jpg", b"js", b"jsp", b"map", b"png", b"svg", b"ttf",
+    b"txt", b"woff", b"woff2", b"xsl", b"xslt",
+];
+
 /// `;jsessionid=VALUE` up to the end of the path. Tomcat knows the name in lower case only.
-fn is_session_id(parameter: &[u8]) -> bool {
+///
+/// The value may end with a dot and the route of a node, but not like the name of a file: for
+/// `/carbon/x.jsp;jsessionid=1.js` Tomcat runs `x.jsp`, and a check for `.js` at the end of the URI lets it through
+/// (as in CVE-2025-5605).
+pub(super) fn is_session_id(parameter: &[u8]) -> bool {
     let in_value = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'!' | b'-');
-    parameter.strip_prefix(b";jsessionid=").is_some_and(|value| !value.is_empty() && value.iter().all(in_value))
+    let value = parameter.strip_prefix(b";jsessionid=").unwrap_or_default();
+    !value.is_empty() && value.iter().all(in_value) && !ends_like_a_file(value)
 }
 
-/// Decodes every escape once, and refuses those that change the structure of the path or leave another escape.
-fn decode(path: &[u8]) -> Result<SmallVec<[u8; 256]>, Reason> {
-    let mut decoded = SmallVec::new();
+fn ends_like_a_file(value: &[u8]) -> bool {
+    let ending = value.iter().rposition(|&b| b == b'.').and_then(|dot| value.get(dot + 1..));
+    ending.is_some_and(|ending| FILE_ENDINGS.iter().any(|known| ending.eq_ignore_ascii_case(known)))
+}
+
+/// Decodes every escape once, and refuses those that change the structure of the path or leave another escape. Says too
+/// whether one of them is needless.
+pub(super) fn decode(path: &[u8]) -> Result<(PathBytes, bool), Reason> {
+    let (mut decoded, mut needless) = (PathBytes::new(), false);
     let mut rest = path;
     while let Some((&first, after)) = rest.split_first() {
         rest = after;
@@ -85,12 +125,8 @@ fn decode(path: &[u8]) -> Result<SmallVec<[u8; 256]>, Reason> {
             decoded.push(first);
             continue;
         }
-        let (high, low) = match after {
-            [high, low, ..] => (hex(*high), hex(*low)),
-            _ => (None, None),
-        };
-        let (Some(high), Some(low)) = (high, low) else { return Err(Reason::PathBadEscape) };
-        match high << 4 | low {
+        let (byte, after) = escape(after)?;
+        match byte {
             b'/' => return Err(Reason::PathEncodedSlash),
             b'\\' => return Err(Reason::PathEncodedBackslash),
             // Tomcat takes it for an ordinary character, and whoever cuts parameters after decoding does not.
@@ -98,7 +134,8 @@ fn decode(path: &[u8]) -> Result<SmallVec<[u8; 256]>, Reason> {
             byte if byte.is_ascii_control() => return Err(Reason::PathControlCharacter),
             byte => decoded.push(byte),
         }
-        rest = after.get(2..).unwrap_or_default();
+        needless |= is_unreserved(byte);
+        rest = after;
     }
     let text = std::str::from_utf8(&decoded).map_err(|_| Reason::PathNotUtf8)?;
     // The C1 controls, which take two bytes in UTF-8.
@@ -108,7 +145,23 @@ fn decode(path: &[u8]) -> Result<SmallVec<[u8; 256]>, Reason> {
     if decoded.windows(3).any(|w| matches!(w, [b'%', high, low] if hex(*high).is_some() && hex(*low).is_some())) {
         return Err(Reason::PathDoubleEncoding);
     }
-    Ok(decoded)
+    Ok((decoded, needless))
+}
+
+/// The byte that an escape stands for, and what follows. `after` is what follows the `%`.
+pub(super) fn escape(after: &[u8]) -> Result<(u8, &[u8]), Reason> {
+    match after {
+        [high, low, rest @ ..] => match (hex(*high), hex(*low)) {
+            (Some(high), Some(low)) => Ok((high << 4 | low, rest)),
+            _ => Err(Reason::PathBadEscape),
+        },
+        _ => Err(Reason::PathBadEscape),
+    }
+}
+
+/// What never has to be encoded (RFC 3986, 2.3).
+pub(super) const fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
 fn hex(digit: u8) -> Option<u8> {
@@ -132,20 +185,18 @@ fn check_segments(path: &[u8]) -> Result<(), Reason> {
 
 /// What a raw byte is in a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     /// `/`, and what RFC 3986 allows in a segment (`pchar`) as it is, `;` excepted.
     Plain,
     Percent,
     Semicolon,
-    Backslash,
-    Control,
-    NotAscii,
-    /// ASCII that has to be encoded: space `"` `#` `<` `>` `?` `[` `]` `^` `` ` `` `{` `|` `}`. Tomcat refuses them too.
-    Invalid,
+    /// What no path may have; ASCII that has to be encoded (space `"` `#` `<` `>` `?` `[` `]` `^` `` ` `` `{` `|` `}`) is
+    /// among it. Tomcat refuses that too.
+    Never(Reason),
 }
 
-const KIND: [Kind; 256] = {
-    let mut kinds = [Kind::Invalid; 256];
+pub(super) const KIND: [Kind; 256] = {
+    let mut kinds = [Kind::Plain; 256];
     let mut byte = 0;
     while byte < kinds.len() {
         kinds[byte] = kind(byte as u8); // below 256 by the loop's condition
@@ -156,14 +207,14 @@ const KIND: [Kind; 256] = {
 
 const fn kind(byte: u8) -> Kind {
     match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => Kind::Plain,
+        byte if is_unreserved(byte) => Kind::Plain,
         b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@' | b'/' => Kind::Plain,
         b'%' => Kind::Percent,
         b';' => Kind::Semicolon,
-        b'\\' => Kind::Backslash,
-        0..=0x1f | 0x7f => Kind::Control,
-        0x80.. => Kind::NotAscii,
-        _ => Kind::Invalid,
+        b'\\' => Kind::Never(Reason::PathBackslash),
+        0..=0x1f | 0x7f => Kind::Never(Reason::PathControlCharacter),
+        0x80.. => Kind::Never(Reason::PathNotAscii),
+        _ => Kind::Never(Reason::PathInvalidCharacter),
     }
 }
 
@@ -192,10 +243,13 @@ mod tests {
             ("/100%25zz", "/100%zz"),                          // and no second escape behind it
             ("/carbon;jsessionid=AB12.node-1!x_y", "/carbon"), // learned from old links
             ("/carbon/;jsessionid=AB12", "/carbon/"),
+            ("/carbon/;jsessionid=AB12.js-1", "/carbon/"), // a route, no file
+            ("/carbon/;jsessionid=js", "/carbon/"),
         ] {
             assert_eq!(read(raw).as_deref(), Ok(path), "{raw}");
         }
-        assert!(matches!(Canonical::strict(b"/t/x/carbon;jsessionid=1"), Ok(Canonical::AsReceived(b"/t/x/carbon"))));
+        let read = Canonical::strict(b"/t/x/carbon;jsessionid=1").unwrap();
+        assert!(matches!(read.path, Decoded::AsReceived(b"/t/x/carbon")));
     }
 
     #[test]
@@ -225,6 +279,10 @@ mod tests {
             ("/carbon;jsessionid=1/x", Reason::PathMatrixParameter), // not on the last segment
             ("/carbon;jsessionid=1;x=2", Reason::PathMatrixParameter),
             ("/carbon;jsessionid=%41", Reason::PathMatrixParameter),
+            ("/carbon/x.jsp;.jar", Reason::PathMatrixParameter), // CVE-2025-5605
+            ("/carbon/x.jsp;jsessionid=1.jar", Reason::PathMatrixParameter),
+            ("/carbon/x.jsp;jsessionid=A.b.CSS", Reason::PathMatrixParameter),
+            ("/carbon/x.jsp;jsessionid=.js", Reason::PathMatrixParameter),
             ("/carbon%3bx", Reason::PathEncodedSemicolon),
             ("/x%2fcarbon", Reason::PathEncodedSlash),
             ("/x%2Fcarbon", Reason::PathEncodedSlash),
@@ -259,5 +317,21 @@ mod tests {
             assert_eq!(read(raw), Err(reason), "{raw:?}");
         }
         assert_eq!(Canonical::strict(b"/\xff").err(), Some(Reason::PathNotAscii));
+    }
+
+    #[test]
+    fn tells_how_a_path_is_spelled() {
+        for (raw, needless, plain) in [
+            ("/carbon", false, true),
+            ("/carbon;jsessionid=1", false, false),
+            ("/%63arbon", true, false),
+            ("/a%2Db", true, false), // - . _ ~ as well
+            ("/a%7E", true, false),
+            ("/J%C3%BCrgen%20%2B%25", false, true), // these cannot be written otherwise, or mean something else then
+            ("/a%27b%40", false, true),
+        ] {
+            let path = Canonical::strict(raw.as_bytes()).unwrap();
+            assert_eq!((path.has_needless_escapes(), path.is_plain()), (needless, plain), "{raw}");
+        }
     }
 }

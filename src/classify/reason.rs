@@ -71,13 +71,13 @@ reasons! {
     PathEmptySegment = 400, "path_empty_segment";
     /// `/./` or `/../`, encoded or not.
     PathDotSegment = 400, "path_dot_segment";
-    /// A `;` that is not a trailing `;jsessionid=`.
+    /// A `;` that is not a trailing `;jsessionid=`, or one whose value ends like the name of a file.
     PathMatrixParameter = 400, "path_matrix_parameter";
     /// `%3b`.
     PathEncodedSemicolon = 400, "path_encoded_semicolon";
     /// Management on a listener for workers.
     ManagementPath = 404, "management_path";
-    /// Nearly management, on a listener for managers: another case, nested tenants.
+    /// Nearly management, on a listener for managers: another case, needless escapes, nested tenants.
     ManagementPathInexact = 404, "management_path_inexact";
     /// An admin service on a listener for workers.
     AdminService = 404, "admin_service";
@@ -85,6 +85,10 @@ reasons! {
     AdminServiceInQuery = 404, "admin_service_in_query";
     /// `/services/NAME` where `NAME` is not on the operator's list.
     ServiceNotListed = 404, "service_not_listed";
+    /// A query in which Axis2 would find such a name, on a listener for workers.
+    ServiceInQueryNotListed = 404, "service_in_query_not_listed";
+    /// What may be SOAP, for a worker, at a path that does not say which listed service or path it is for.
+    SoapNotListed = 404, "soap_path_not_listed";
     /// A service on a listener for managers.
     ServicePathOnManager = 404, "service_path_on_manager";
     /// A path on no table.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::path::Canonical;
 use super::segments::{is, is_end, split};
 use super::services::{Judgement, ServiceRules};
 use super::tables::PathTables;
@@ -18,6 +19,15 @@ pub(super) struct Rules {
     services: ServiceRules,
 }
 
+/// What the rules are asked about.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Request<'r> {
+    pub(super) endpoint: Endpoint,
+    pub(super) path: &'r Canonical<'r>,
+    /// Whether it may be SOAP, see [`super::soap`].
+    pub(super) soap: bool,
+}
+
 /// What a reader who is as lenient as can be might find in a path: without regard to case, behind any number of tenant
 /// and organisation prefixes.
 #[derive(Debug, Default, Clone, Copy)]
@@ -26,6 +36,8 @@ struct Worst {
     management: Option<Reason>,
     /// A name under `/services` that is neither an admin service nor on the operator's list.
     unlisted_service: bool,
+    /// Such a name behind a `services` segment further down. Axis2 finds it there as well; or it is a resource of an API.
+    hidden_service: bool,
 }
 
 /// What an exact reader, who knows one tenant prefix, finds in a path.
@@ -45,19 +57,48 @@ impl Rules {
         }
     }
 
-    /// What `path` (canonical) is for a listener of `role`, or why it is not served there.
-    pub(super) fn decide(&self, role: Role, endpoint: Endpoint, path: &[u8]) -> Result<Class, Reason> {
-        let worst = self.worst(endpoint, path);
-        let listed = self.listed(endpoint, Tenant::split_off(path).1);
+    /// What a request is for a listener of `role`, or why it is not served there.
+    pub(super) fn decide(&self, role: Role, request: Request<'_>) -> Result<Class, Reason> {
+        let Request { endpoint, path, .. } = request;
+        let worst = self.worst(endpoint, path.as_bytes());
+        let local = Tenant::split_off(path.as_bytes()).1;
+        let listed = self.listed(endpoint, local);
         match role {
-            Role::Worker => for_worker(endpoint, worst, listed),
-            Role::Manager => for_manager(worst, listed),
+            Role::Worker => {
+                let class = for_worker(endpoint, worst, listed)?;
+                if worst.hidden_service && !self.has_services(endpoint, local) {
+                    return Err(Reason::ServiceNotListed);
+                }
+                if request.soap && !self.says_what_it_calls(request, local, listed) {
+                    return Err(Reason::SoapNotListed);
+                }
+                Ok(class)
+            }
+            Role::Manager => for_manager(worst, listed, path),
         }
     }
 
-    /// Whether a query makes Axis2 find an admin service.
-    pub(super) fn admin_in_query(&self, path: &[u8], query: &[u8]) -> bool {
-        self.services.admin_in_query(path, query)
+    /// Whether a segment `services` somewhere in a path is nothing to Axis2: it belongs to a web application, or the
+    /// operator says that an API has it. On pass-through ports the product's own paths mean nothing.
+    fn has_services(&self, endpoint: Endpoint, local: &[u8]) -> bool {
+        endpoint == Endpoint::Servlet || self.paths.own_services.look_up(local).listed.is_some()
+    }
+
+    /// Whether Axis2 finds what is `listed` from the URI alone, and so never looks into the message (see
+    /// [`super::soap`]). `local` is the path without its tenant.
+    fn says_what_it_calls(&self, request: Request<'_>, local: &[u8], listed: Listed) -> bool {
+        let known_to_synapse = || is_services(local) || self.paths.own.look_up(local).listed.is_some();
+        // Axis2 and Synapse compare the raw URI: `/services/%65cho` and `/services/echo;jsessionid=1` name nothing.
+        request.path.is_plain()
+            && matches!(listed, Listed::Service | Listed::Shared)
+            && (request.endpoint == Endpoint::Servlet || known_to_synapse())
+    }
+
+    /// Why a worker must not get a query: Axis2 would find a service in it.
+    pub(super) fn check_query(&self, endpoint: Endpoint, path: &[u8], query: &[u8]) -> Result<(), Reason> {
+        // What is listed and no service is a web application on servlet ports. It never meets Axis2.
+        let all = endpoint == Endpoint::Passthrough || is_services(Tenant::split_off(path).1);
+        self.services.check_query(path, query, all)
     }
 
     /// Looks for management at the start of the path and behind each `/t/{tenant}`, `/o/{organisation}` and `/o` in
@@ -84,6 +125,8 @@ impl Rules {
                 in_services = true;
             } else if self.services.hidden_admin(segment, after) {
                 worst.management = Some(Reason::AdminService);
+            } else if segment == b"services" {
+                worst.hidden_service |= self.services.judge(after) == Judgement::Unlisted;
             }
             if worst.management.is_some() {
                 return worst;
@@ -120,6 +163,9 @@ impl Rules {
 
 /// A worker gets nothing that anybody could take for management. Synapse's API contexts are arbitrary, so that on a
 /// pass-through endpoint everything else is a service.
+///
+/// It may be a service in the narrower sense, too: `/t/{tenant}/NAME` calls what the tenant has deployed as `NAME`, and
+/// nothing tells that from an API.
 fn for_worker(endpoint: Endpoint, worst: Worst, listed: Listed) -> Result<Class, Reason> {
     match (worst.management, listed) {
         (Some(reason), _) => Err(reason),
@@ -132,16 +178,23 @@ fn for_worker(endpoint: Endpoint, worst: Worst, listed: Listed) -> Result<Class,
     }
 }
 
-/// A manager gets management as Carbon writes it, and what is shared.
-fn for_manager(worst: Worst, listed: Listed) -> Result<Class, Reason> {
+/// A manager gets management as Carbon writes it, and what is shared. Some of Carbon's own checks look at the raw URI, so
+/// that a needless escape would be a way around them.
+fn for_manager(worst: Worst, listed: Listed, path: &Canonical<'_>) -> Result<Class, Reason> {
     match (listed, worst.management) {
-        (Listed::Management, _) => Ok(Class::Management),
+        (Listed::Management, _) if !path.has_needless_escapes() => Ok(Class::Management),
+        (Listed::Management, _) => Err(Reason::ManagementPathInexact),
         (_, Some(_)) => Err(Reason::ManagementPathInexact),
         (Listed::Shared, None) => Ok(Class::Shared),
         (Listed::Service, None) => Err(Reason::ServicePathOnManager),
         (Listed::Nothing, None) if worst.unlisted_service => Err(Reason::ServiceNotListed),
         (Listed::Nothing, None) => Err(Reason::PathNotListed),
     }
+}
+
+/// Whether a path without tenant is `/services`, or below it.
+fn is_services(local: &[u8]) -> bool {
+    matches!(split(local), Some((b"services", _)))
 }
 
 /// On a servlet endpoint Carbon redirects `/` to the console.

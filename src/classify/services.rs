@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ahash::AHashSet;
 
+use super::Reason;
 use super::segments::{after_each, is, is_end, is_plain, split};
 use crate::admin_services::{AdminTable, fold, parts};
 use crate::config::Services;
@@ -11,6 +12,10 @@ use crate::config::Services;
 /// Tenants in a row that are skipped behind `services`. Carbon knows one; the bound keeps the work linear in the length
 /// of the path, and what has more of them is taken for an admin service.
 const MOST_TENANTS: usize = 8;
+
+/// Occurrences of `services` in a segment or query that are looked at. What follows each is read to its end, so that more
+/// of them would cost a client little and the balancer the square of it; they are taken for an admin service, too.
+const MOST_OCCURRENCES: usize = 16;
 
 /// What `/services/NAME` is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +68,7 @@ impl ServiceRules {
 
     fn judge_name(&self, name: &[u8]) -> Judgement {
         let folded = fold(name);
-        if let Some(spelled) = self.own.find(&folded).or_else(|| self.built_in.find(&folded)) {
+        if let Some(spelled) = self.find_admin(&folded) {
             return Judgement::Admin { exact: parts(name).any(|part| part == spelled) };
         }
         match &self.allowed {
@@ -76,16 +81,24 @@ impl ServiceRules {
         if after_each(&folded, b"admin").next().is_some() {
             return Judgement::Admin { exact: name.windows(5).any(|window| window == b"Admin") };
         }
+        // Services of Synapse's and Carbon's own, which hand on whatever they get: `__SynapseService`.
+        if name.starts_with(b"__") {
+            return Judgement::Admin { exact: false };
+        }
         if self.allowed.is_some() { Judgement::Unlisted } else { Judgement::Allowed }
     }
 
-    /// Whether Axis2 could find an admin service in a segment that is not `services` but contains the word, or in the
-    /// segment behind it.
+    /// The name as a table has it, if a part of `folded` is on one.
+    fn find_admin(&self, folded: &[u8]) -> Option<&[u8]> {
+        self.own.find(folded).or_else(|| self.built_in.find(folded))
+    }
+
+    /// Whether Axis2 could find an admin service in a segment that contains `services`, or in the segment behind it.
     ///
-    /// Axis2 searches the **whole address** for the last occurrence of `services`, skips one character and takes what
-    /// follows up to the next `/` or `?` for the name of a service: `/x/services/UserAdmin`, `/myservices/UserAdmin`
-    /// and `/services-UserAdmin` all name `UserAdmin`. Inside one segment only the tables count, since `*Admin*` would
-    /// hit ordinary words.
+    /// Axis2 searches the **whole address** for `services`: old versions for the last occurrence, WSO2's for the first. It
+    /// skips one character and takes what follows up to the next `/` or `?` for the name of a service:
+    /// `/x/services/UserAdmin`, `/myservices/UserAdmin` and `/services-UserAdmin` all name `UserAdmin`. Synapse's
+    /// handlers of GET skip none. Inside one segment only the tables count, since `*Admin*` would hit ordinary words.
     pub(super) fn hidden_admin(&self, segment: &[u8], tail: &[u8]) -> bool {
         if segment.len() < b"services".len() {
             return false; // folding never makes it longer
@@ -97,27 +110,46 @@ impl ServiceRules {
             folded = fold(segment);
             &folded
         };
-        after_each(segment, b"services").any(|behind| match behind.split_first() {
+        let names_admin = |behind: &[u8]| match behind.split_first() {
             None => matches!(self.judge(tail), Judgement::Admin { .. }),
-            Some((_, name)) => {
-                let folded = fold(name);
-                self.own.find(&folded).or_else(|| self.built_in.find(&folded)).is_some()
-            }
-        })
+            Some((_, skipped)) => [behind, skipped].iter().any(|name| self.find_admin(&fold(name)).is_some()),
+        };
+        let mut occurrences = after_each(segment, b"services").enumerate();
+        occurrences.any(|(count, behind)| count >= MOST_OCCURRENCES || names_admin(behind))
     }
 
-    /// Whether Axis2, searching the whole address as in [`ServiceRules::hidden_admin`], could find an admin service in
-    /// the query. Its search minds the case, so that every occurrence counts: a `SERVICES` behind it hides none. The one
-    /// character that it skips can be the question mark.
-    pub(super) fn admin_in_query(&self, path: &[u8], query: &[u8]) -> bool {
-        let ends_in_services = after_each(path, b"services").next().is_some_and(<[u8]>::is_empty);
-        let behind_path = Some(query).filter(|_| ends_in_services);
-        let inside = after_each(query, b"services").map(|behind| behind.get(1..).unwrap_or_default());
-        behind_path.into_iter().chain(inside).any(|behind| {
-            let name = behind.split(|b| matches!(b, b'/' | b'?' | b'&')).next().unwrap_or_default();
-            matches!(self.judge_name(name), Judgement::Admin { .. })
-        })
+    /// Refuses a query in which Axis2, searching the whole address as in [`ServiceRules::hidden_admin`], would find a
+    /// service. Every occurrence counts: which one is taken depends on the version, and a `SERVICES` behind it hides none.
+    ///
+    /// Only admin services count, unless `all` do. For others the search is exact (`/services/`, as WSO2's Axis2 has it),
+    /// since this is not about management, and query strings with the word are common.
+    pub(super) fn check_query(&self, path: &[u8], query: &[u8], all: bool) -> Result<(), Reason> {
+        // The one character that is skipped can be the question mark.
+        let behind_path = after_each(path, b"services").next().filter(|behind| behind.is_empty()).map(|_| query);
+        if behind_path.is_some_and(|query| matches!(self.judge_name(first_name(query)), Judgement::Admin { .. })) {
+            return Err(Reason::AdminServiceInQuery);
+        }
+        for (count, behind) in after_each(query, b"services").enumerate() {
+            if count >= MOST_OCCURRENCES {
+                return Err(Reason::AdminServiceInQuery);
+            }
+            let before = query.get(..query.len() - behind.len()).unwrap_or_default();
+            let end = behind.iter().position(|b| matches!(b, b'?' | b'&')).unwrap_or(behind.len());
+            match self.judge(behind.get(..end).unwrap_or_default()) {
+                Judgement::Admin { .. } => return Err(Reason::AdminServiceInQuery),
+                Judgement::Unlisted if all && before.ends_with(b"/services") && behind.starts_with(b"/") => {
+                    return Err(Reason::ServiceInQueryNotListed);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
+}
+
+/// What is in front of the first `/`, `?` or `&`.
+fn first_name(query: &[u8]) -> &[u8] {
+    query.split(|b| matches!(b, b'/' | b'?' | b'&')).next().unwrap_or_default()
 }
 
 /// `NAME` of `NAME.NAME` + `Http|Https` + ``|`Soap11`|`Soap12` + `Endpoint`, exactly so.
@@ -165,7 +197,10 @@ mod tests {
             ("/SecretTool", Admin { exact: true }, Admin { exact: true }), // the operator's own table
             ("/SECRETTOOL.x", Admin { exact: false }, Admin { exact: false }),
             ("/x.LogViewerHttpEndpoint", Admin { exact: true }, Admin { exact: true }), // any part counts
-            ("/t/LogViewer", Listing, Listing),                                         // a tenant of this name
+            ("/__SynapseService", Admin { exact: false }, Admin { exact: false }),      // hands on what it gets
+            ("/__SynapseService.x/op", Admin { exact: false }, Admin { exact: false }),
+            ("/_private", Unlisted, Allowed),
+            ("/t/LogViewer", Listing, Listing), // a tenant of this name
             ("/t/x/LogViewer", Admin { exact: true }, Admin { exact: true }),
             ("/T/x/LogViewer", Admin { exact: true }, Admin { exact: true }),
         ] {
@@ -182,32 +217,64 @@ mod tests {
             ("myservices", "/UserAdmin", true),
             ("MyServices", "/t/x/LogViewer", true),
             ("services-UserAdmin", "", true),
+            ("servicesUserAdmin", "", true), // nothing is skipped by some
+            ("servicesuseradmin.x", "", true),
             ("xservices.logviewer", "/op", true),
             ("xservices.UserAdmin.SERVICES", "", true), // a decoy behind it
             ("services-administration", "", false),     // inside a segment only the tables count
+            ("servicesAdmin", "", false),
             ("services", "/echo", false),
             ("service", "/UserAdmin", false),
         ] {
             assert_eq!(rules.hidden_admin(segment.as_bytes(), tail.as_bytes()), hidden, "{segment}{tail}");
         }
-        for (query, hidden) in [
-            ("wsdl", false),
-            ("x=/services/UserAdmin", true),
-            ("x=services/LogViewer/op&y=1", true),
-            ("back=/services/echo", false),
-            ("services", false),
-        ] {
-            assert_eq!(rules.admin_in_query(b"/services/echo", query.as_bytes()), hidden, "{query}");
+    }
+
+    #[test]
+    fn many_occurrences_cost_no_more_than_a_few() {
+        let rules = rules(Services::AnyButAdmin);
+        for (count, refused) in [(MOST_OCCURRENCES, false), (MOST_OCCURRENCES + 1, true), (100_000, true)] {
+            let text = "services".repeat(count);
+            assert_eq!(rules.hidden_admin(text.as_bytes(), b""), refused, "{count}");
+            assert_eq!(rules.check_query(b"/x", text.as_bytes(), true).is_err(), refused, "{count}");
         }
-        for (path, query, hidden) in [
-            ("/services/echo", "x=services/UserAdmin/op&y=SERVICES/echo", true), // the last one is not what is found
-            ("/services/echo", "x=SERVICES/UserAdmin", true),                    // not found by Axis2, and no loss
-            ("/api/services", "UserAdmin/op", true),                             // the question mark is skipped
-            ("/api/Services", "UserAdmin", true),
-            ("/api/services", "wsdl", false),
-            ("/api/servicesx", "UserAdmin", false),
+    }
+
+    #[test]
+    fn a_query_can_name_a_service() {
+        let admin = Err(Reason::AdminServiceInQuery);
+        let unlisted = Err(Reason::ServiceInQueryNotListed);
+        let only = rules(Services::Only(vec!["echo".into()]));
+        let any = rules(Services::AnyButAdmin);
+        for (path, query, by_list, by_table) in [
+            ("/services/echo", "wsdl", Ok(()), Ok(())),
+            ("/services/echo", "services", Ok(()), Ok(())),
+            ("/services/echo", "x=/services/UserAdmin", admin, admin),
+            ("/services/echo", "x=services/LogViewer/op&y=1", admin, admin),
+            ("/services/echo", "x=/services/t/wso2.com/LogViewer", admin, admin), // behind a tenant
+            ("/services/echo", "x=/services/__SynapseService", admin, admin),
+            ("/services/echo", "x=services/UserAdmin/op&y=SERVICES/echo", admin, admin), // the last one is not what is found
+            ("/services/echo", "x=/services/echo&y=/services/UserAdmin", admin, admin),  // nor the first
+            ("/services/echo", "x=SERVICES/UserAdmin", admin, admin), // not found by Axis2, and no loss
+            ("/api/services", "UserAdmin/op", admin, admin),          // the question mark is skipped
+            ("/api/Services", "UserAdmin", admin, admin),
+            ("/api/services", "wsdl", Ok(()), Ok(())),
+            ("/api/services", "limit=10", Ok(()), Ok(())), // ordinary words are no names of services
+            ("/api/servicesx", "UserAdmin", Ok(()), Ok(())),
+            ("/services/echo", "back=/services/echo", Ok(()), Ok(())),
+            ("/services/echo", "back=/services/echo/op&x=1", Ok(()), Ok(())),
+            ("/services/echo", "back=/services", Ok(()), Ok(())), // no name
+            ("/pizza", "x=/services/Secret", unlisted, Ok(())),   // the list holds for the query, too
+            ("/pizza", "x=http://h/services/Secret&y", unlisted, Ok(())),
+            ("/pizza", "x=/services/t/wso2.com/Secret", unlisted, Ok(())),
+            ("/pizza", "x=/SERVICES/Secret", Ok(()), Ok(())), // exactly
+            ("/pizza", "x=/myservices/Secret", Ok(()), Ok(())),
         ] {
-            assert_eq!(rules.admin_in_query(path.as_bytes(), query.as_bytes()), hidden, "{path}?{query}");
+            let (path, query) = (path.as_bytes(), query.as_bytes());
+            assert_eq!(only.check_query(path, query, true), by_list, "list: {}", query.escape_ascii());
+            assert_eq!(any.check_query(path, query, true), by_table, "table: {}", query.escape_ascii());
+            let admin_only = if by_list == unlisted { Ok(()) } else { by_list };
+            assert_eq!(only.check_query(path, query, false), admin_only, "admin only: {}", query.escape_ascii());
         }
     }
 }

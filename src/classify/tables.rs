@@ -80,12 +80,21 @@ pub(super) struct PathTables {
     pub(super) denied: Trie,
     /// All paths, compared exactly: what may be served.
     pub(super) allowed: Trie,
+    /// Of the paths that may be served to clients, those that the operator listed, compared exactly.
+    pub(super) own: Trie,
+    /// Those of them that go through a segment `services`.
+    pub(super) own_services: Trie,
 }
 
 impl PathTables {
     /// The product's paths and the operator's.
     pub(super) fn new(cluster: &Cluster) -> Self {
-        let mut tables = PathTables { denied: Trie::folding(), allowed: Trie::exact() };
+        let mut tables = PathTables {
+            denied: Trie::folding(),
+            allowed: Trie::exact(),
+            own: Trie::exact(),
+            own_services: Trie::exact(),
+        };
         tables.add(MANAGEMENT, Mark::Management);
         tables.add(LOGIN, Mark::Shared);
         match cluster.product {
@@ -102,6 +111,12 @@ impl PathTables {
         tables.add(&cluster.paths.management, Mark::Management);
         tables.add(&cluster.paths.service, Mark::Service);
         tables.add(&cluster.paths.shared, Mark::Shared);
+        for prefix in cluster.paths.service.iter().chain(&cluster.paths.shared) {
+            tables.own.insert(prefix, Mark::Service);
+            if prefix.split('/').any(|segment| segment == "services") {
+                tables.own_services.insert(prefix, Mark::Service);
+            }
+        }
         tables
     }
 

@@ -59,6 +59,7 @@ impl Proxy {
         &self,
         snapshot: &std::sync::Arc<Snapshot>,
         request: &RequestHeader,
+        has_body: bool,
         client: Client,
     ) -> Result<Admitted, Refused> {
         if !self.listener.access.admits(client.ip) {
@@ -73,9 +74,11 @@ impl Proxy {
             endpoint: self.listener.endpoint,
             host: headers::host(request),
             path: headers::path(request),
+            paths: self.listener.paths,
+            soap: headers::may_be_soap(request, has_body),
         };
         let decision = snapshot.classifier.classify(&facts)?;
-        snapshot.classifier.check_query(&decision, facts.path, headers::query(request))?;
+        snapshot.classifier.check_query(&facts, &decision, headers::query(request))?;
         let cluster = decision.cluster;
         let body = self
             .check_client(snapshot, &decision, request, client)
@@ -100,7 +103,7 @@ impl Proxy {
             let target = Target {
                 cluster: decision.cluster,
                 role: decision.role,
-                path: headers::path(request),
+                path: decision.forward.as_deref().unwrap_or(headers::path(request)),
                 tenant: decision.tenant.as_deref(),
                 client: Some(one_client(client.ip)),
             };

@@ -73,14 +73,17 @@ pub(super) struct Route {
     endpoint: Endpoint,
     class: Class,
     tenant: Option<Box<str>>,
+    /// The path for the node, if it is not the received one.
+    forward: Option<Box<[u8]>>,
 }
 
 impl Route {
     /// Keeps the decision, and the snapshot that it was made on.
     pub(super) fn new(snapshot: Arc<Snapshot>, decision: Decision<'_>, endpoint: Endpoint) -> Self {
-        let Decision { cluster, role, class, tenant } = decision;
+        let Decision { cluster, role, class, tenant, forward } = decision;
         let tenant = tenant.map(|tenant| Box::from(&*tenant));
-        Route { snapshot, cluster, role, endpoint, class, tenant }
+        let forward = forward.map(|path| Box::from(&*path));
+        Route { snapshot, cluster, role, endpoint, class, tenant, forward }
     }
 
     fn view(&self) -> Option<&PoolView> {
@@ -118,6 +121,11 @@ impl Context {
         self.route = Some(route);
         self.body_left = body;
         self._pass = Some(pass);
+    }
+
+    /// The path for the node, if it is not the received one.
+    pub(super) fn forward(&self) -> Option<&[u8]> {
+        self.route.as_ref()?.forward.as_deref()
     }
 
     /// Whether the request is for a manager.

@@ -2,12 +2,13 @@
 
 use std::net::IpAddr;
 
-use http::header::{CONNECTION, COOKIE, FORWARDED, HOST, HeaderName, HeaderValue, UPGRADE};
+use http::header::{CONNECTION, CONTENT_TYPE, COOKIE, FORWARDED, HOST, HeaderName, HeaderValue, UPGRADE};
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use smallvec::SmallVec;
 
+use crate::classify::looks_like_soap;
 use crate::config::AddressHeader;
 use crate::ids::Scheme;
 use crate::origin::Client;
@@ -72,6 +73,20 @@ fn split_target(request: &RequestHeader) -> (&[u8], &[u8]) {
         Some(end) => (&target[..end], &target[end + 1..]),
         None => (target, b""),
     }
+}
+
+/// Puts `path` in place of the one that came; the query stays.
+pub(super) fn set_path(request: &mut RequestHeader, path: &[u8]) -> Result<()> {
+    let received = request.raw_path();
+    let query = received.iter().position(|&byte| byte == b'?').and_then(|at| received.get(at..));
+    let target = [path, query.unwrap_or_default()].concat();
+    request.set_raw_path(&target)
+}
+
+/// Whether a request may be SOAP.
+pub(super) fn may_be_soap(request: &RequestHeader, has_body: bool) -> bool {
+    let content_types = request.headers.get_all(CONTENT_TYPE).iter().map(HeaderValue::as_bytes);
+    looks_like_soap(content_types, request.headers.contains_key("soapaction"), has_body)
 }
 
 /// The scheme that a trusted proxy says its client used.
@@ -257,6 +272,15 @@ mod tests {
         merge_cookies(&mut request).unwrap();
         let fields: Vec<_> = request.headers.get_all(COOKIE).iter().collect();
         assert_eq!(fields, ["a=1; b=2; c=3"]);
+    }
+
+    #[test]
+    fn the_path_is_replaced_and_the_query_stays() {
+        for (target, expected) in [("//a/%62?c=//d", "/a/b?c=//d"), ("//a/%62", "/a/b"), ("//a/%62?", "/a/b?")] {
+            let mut request = RequestHeader::build("GET", target.as_bytes(), None).unwrap();
+            set_path(&mut request, b"/a/b").unwrap();
+            assert_eq!(request.raw_path(), expected.as_bytes(), "{target}");
+        }
     }
 
     #[test]

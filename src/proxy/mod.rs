@@ -154,8 +154,10 @@ impl ProxyHttp for Proxy {
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
         let snapshot = self.registry.snapshot();
-        let admitted =
-            self.identify(session, context).and_then(|client| self.admit(&snapshot, session.req_header(), client));
+        let has_body = !session.is_body_empty();
+        let admitted = self
+            .identify(session, context)
+            .and_then(|client| self.admit(&snapshot, session.req_header(), has_body, client));
         match admitted {
             Ok(admitted) => {
                 context.admitted(admitted);
@@ -232,6 +234,9 @@ impl ProxyHttp for Proxy {
         context: &mut Context,
     ) -> Result<()> {
         let Some(client) = context.client else { return Ok(()) };
+        if let Some(path) = context.forward() {
+            headers::set_path(request, path)?;
+        }
         headers::forward(session, request, &client, self.listener.origin.client_address, self.scheme())
     }
 

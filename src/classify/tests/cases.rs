@@ -6,7 +6,7 @@ use On::{BothPass, BothServlet, ManagerPass, ManagerServlet, WorkerPass, WorkerS
 
 /// What a case expects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Want {
+pub(super) enum Want {
     /// To the manager, as management.
     Manage,
     /// To the manager, as shared.
@@ -23,7 +23,7 @@ use Reason as R;
 use Want::{Manage, ManagerShared, No, Serve, WorkerShared};
 
 /// One cluster of each product, and what the tests need beyond the defaults.
-fn classifier() -> Classifier {
+pub(super) fn classifier() -> Classifier {
     let products = [
         ("esb", Esb),
         ("mi", Mi),
@@ -38,16 +38,21 @@ fn classifier() -> Classifier {
     clusters[6].services = Services::AnyButAdmin;
     clusters[7].paths = ExtraPaths {
         management: vec!["/ops".into(), "/app/Setup".into()],
-        service: vec!["/app".into(), "/carbon/public".into(), "/tie".into()],
+        service: vec!["/app".into(), "/carbon/public".into(), "/tie".into(), "/api/services".into()],
         shared: vec!["/app/login".into(), "/tie".into()],
     };
     Classifier::new(&config(clusters))
 }
 
 fn check(rows: &[(On, &str, &str, Want)]) {
+    check_facts(rows, |facts| facts);
+}
+
+/// Checks rows with `change`d facts.
+pub(super) fn check_facts(rows: &[(On, &str, &str, Want)], change: impl Fn(Facts<'_>) -> Facts<'_>) {
     let classifier = classifier();
     for &(on, host, path, want) in rows {
-        let got = match classifier.classify(&on.facts(host.as_bytes(), path.as_bytes())) {
+        let got = match classifier.classify(&change(on.facts(host.as_bytes(), path.as_bytes()))) {
             Ok(decision) => match (decision.role, decision.class) {
                 (Role::Manager, Class::Management) => Manage,
                 (Role::Manager, Class::Shared) => ManagerShared,
@@ -209,7 +214,24 @@ fn services_need_the_list_and_admin_services_are_management() {
         (WorkerPass, "esb", "/pizza/services/UserAdmin", No(R::AdminService)),
         (WorkerPass, "esb", "/pizzaservices/UserAdmin", No(R::AdminService)),
         (WorkerPass, "esb", "/pizza/services-UserAdmin/x", No(R::AdminService)),
-        (WorkerPass, "esb", "/pizza/services/42", Serve), // an API may have a resource of this name
+        (WorkerPass, "esb", "/services/__SynapseService", No(R::AdminService)), // hands on whatever it gets
+        (WorkerPass, "any", "/services/__SynapseService", No(R::AdminService)),
+        (WorkerPass, "esb", "/servicesUserAdmin", No(R::AdminService)), // for readers that skip nothing
+        (WorkerPass, "esb", "/pizza/services/other", No(R::ServiceNotListed)), // the list holds there too
+        (WorkerPass, "esb", "/t/a/pizza/services/t/b/other", No(R::ServiceNotListed)),
+        (WorkerPass, "esb", "/pizza/services/echo", Serve),
+        (WorkerPass, "esb", "/pizza/services", Serve), // no name
+        (WorkerPass, "esb", "/pizza/services/", Serve),
+        (WorkerPass, "esb", "/pizza/SERVICES/42", Serve), // only exactly
+        (WorkerPass, "any", "/pizza/services/42", Serve), // without a list there is nothing to go round
+        (WorkerPass, "extra", "/app/services/42", No(R::ServiceNotListed)),
+        (WorkerPass, "extra", "/api/services/42", Serve), // an API with such a resource has to be listed with it
+        (WorkerPass, "extra", "/t/a/api/services/42", Serve),
+        (WorkerPass, "extra", "/Api/services/42", No(R::ServiceNotListed)),
+        (WorkerPass, "extra", "/api/services/UserAdmin", No(R::AdminService)),
+        (WorkerPass, "is", "/oauth2/services/other", No(R::ServiceNotListed)), // Synapse has no such application
+        (WorkerServlet, "is", "/oauth2/services/other", WorkerShared),
+        (WorkerServlet, "extra", "/app/services/42", Serve),
         (ManagerServlet, "esb", "/services/UserAdmin", Manage),
         (ManagerServlet, "esb", "/services/UserAdmin.UserAdminHttpsSoap11Endpoint", Manage),
         (ManagerServlet, "esb", "/services/FileUploadService", Manage),
@@ -301,7 +323,16 @@ fn mutations_are_refused_and_harmless_escapes_are_understood() {
         (ManagerServlet, "esb", "/CARBON/", No(R::ManagementPathInexact)),
         (BothServlet, "esb", "/CARBON/", No(R::ManagementPathInexact)),
         (WorkerServlet, "esb", "/%63arbon/", No(R::ManagementPath)),
-        (ManagerServlet, "esb", "/%63arbon/", Manage),
+        (ManagerServlet, "esb", "/%63arbon/", No(R::ManagementPathInexact)), // not what Carbon's own checks look for
+        (ManagerServlet, "esb", "/carbon/%61dmin/login.jsp", No(R::ManagementPathInexact)),
+        (ManagerServlet, "esb", "/carbon/login%2Ejsp", No(R::ManagementPathInexact)),
+        (ManagerServlet, "esb", "/t/wso2%2ecom/carbon/", No(R::ManagementPathInexact)),
+        (ManagerServlet, "esb", "/services/User%41dmin", No(R::ManagementPathInexact)),
+        (BothServlet, "esb", "/%63arbon/", No(R::ManagementPathInexact)),
+        (ManagerServlet, "esb", "/carbon/J%C3%BCrgen%20%2B", Manage), // these are needed
+        (ManagerServlet, "is", "/%6Fauth2/token", ManagerShared),     // only management is checked like that
+        (WorkerServlet, "is", "/%6Fauth2/token", WorkerShared),
+        (ManagerServlet, "esb", "/carbon/x.jsp;jsessionid=1.js", No(R::PathMatrixParameter)), // as in CVE-2025-5605
         (WorkerServlet, "esb", "//carbon/", No(R::PathEmptySegment)),
         (WorkerServlet, "esb", "/./carbon/", No(R::PathDotSegment)),
         (WorkerServlet, "esb", "/x/../carbon/", No(R::PathDotSegment)),
@@ -387,7 +418,7 @@ fn the_outermost_tenant_is_named() {
         ("/t/user@example.com/x", Some("user@example.com"), true),
         ("/t/wso2.com/users/J%C3%BCrgen", Some("wso2.com"), true), // escapes elsewhere copy nothing
         ("/t/wso2%2Ecom/x", Some("wso2.com"), false),
-        ("/%74/wso2.com/x", Some("wso2.com"), false),
+        ("/%74/wso2.com/x", Some("wso2.com"), true), // it is there letter by letter
         ("/t/wso2.com;jsessionid=1", Some("wso2.com"), true),
         ("/t/a%20b/x", None, true), // no possible domain
         ("/T/wso2.com/x", None, true),
@@ -404,17 +435,26 @@ fn the_outermost_tenant_is_named() {
 #[test]
 fn a_query_must_not_name_an_admin_service_to_a_worker() {
     let classifier = classifier();
-    let worker = classifier.classify(&WorkerPass.facts(b"esb", b"/services/echo")).unwrap();
-    let manager = classifier.classify(&ManagerServlet.facts(b"esb", b"/carbon/")).unwrap();
-    let refused = Err(Refusal { reason: R::AdminServiceInQuery, cluster: Some(0) });
-    for (query, to_worker) in [
-        ("wsdl", Ok(())),
-        ("a=1&b=/services/echo", Ok(())),
-        ("a=/services/UserAdmin", refused),
-        ("a=services/SecretTool/x", refused),
+    let (admin, unlisted) = (Err(R::AdminServiceInQuery), Err(R::ServiceInQueryNotListed));
+    for (on, path, query, want) in [
+        (WorkerPass, "/services/echo", "wsdl", Ok(())),
+        (WorkerPass, "/services/echo", "", Ok(())),
+        (WorkerPass, "/services/echo", "a=1&b=/services/echo", Ok(())),
+        (WorkerPass, "/services/echo", "a=/services/UserAdmin", admin),
+        (WorkerPass, "/services/echo", "a=services/SecretTool/x", admin),
+        (WorkerPass, "/pizza", "a=/services/other", unlisted), // the list holds in the query
+        (WorkerPass, "/app", "a=/services/other", unlisted),   // Axis2 comes first
+        (WorkerServlet, "/services/echo", "a=/services/other", unlisted),
+        (WorkerServlet, "/t/x/services/echo", "a=/services/other", unlisted),
+        (WorkerServlet, "/oauth2/authorize", "a=http://h/services/other", Ok(())), // a web application
+        (WorkerServlet, "/oauth2/authorize", "a=/services/UserAdmin", admin),
+        (ManagerServlet, "/carbon/", "a=/services/UserAdmin", Ok(())),
+        (ManagerServlet, "/carbon/", "a=/services/other", Ok(())),
     ] {
-        assert_eq!(classifier.check_query(&worker, b"/services/echo", query.as_bytes()), to_worker, "{query}");
-        assert_eq!(classifier.check_query(&manager, b"/services/echo", query.as_bytes()), Ok(()), "{query}");
+        let facts = on.facts(b"extra", path.as_bytes());
+        let decision = classifier.classify(&facts).unwrap();
+        let want = want.map_err(|reason| Refusal { reason, cluster: Some(7) });
+        assert_eq!(classifier.check_query(&facts, &decision, query.as_bytes()), want, "{on:?} {path}?{query}");
     }
 }
 

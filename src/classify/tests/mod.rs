@@ -1,6 +1,7 @@
 //! The classifier as a whole: tables of cases, and properties of mutated management URLs.
 
 mod cases;
+mod modes;
 mod mutations;
 
 use std::time::Duration;
@@ -80,6 +81,6 @@ impl On {
             On::BothServlet => (Serves::Both, Endpoint::Servlet),
             On::BothPass => (Serves::Both, Endpoint::Passthrough),
         };
-        Facts { serves, endpoint, host: Some(host), path }
+        Facts { serves, endpoint, host: Some(host), path, paths: PathMode::Strict, soap: false }
     }
 }

@@ -168,15 +168,42 @@ fn classifiers() -> [Classifier; 3] {
     [cluster("x", Product::Is, "x", "x"), any, open].map(|cluster| Classifier::new(&config(vec![cluster])))
 }
 
+const MODES: [PathMode; 2] = [PathMode::Strict, PathMode::Canonicalize];
+
 fn refused_for_workers(classifiers: &[Classifier], path: &str) -> Result<(), TestCaseError> {
-    for classifier in classifiers {
+    for (classifier, paths) in classifiers.iter().flat_map(|classifier| MODES.map(|mode| (classifier, mode))) {
         for on in On::ALL {
-            if let Ok(decision) = classifier.classify(&on.facts(b"x", path.as_bytes())) {
-                prop_assert!(decision.role == Role::Manager, "{on:?} {path}");
+            let facts = Facts { paths, ..on.facts(b"x", path.as_bytes()) };
+            if let Ok(decision) = classifier.classify(&facts) {
+                prop_assert!(decision.role == Role::Manager, "{on:?} {paths:?} {path}");
             }
         }
     }
     Ok(())
+}
+
+/// What is forwarded in place of `path` reads, to Tomcat and to a lenient reader, like what Tomcat reads in `path`; the
+/// strict mode accepts it as it is, and decides the same.
+fn forwarded_means_the_same(classifiers: &[Classifier], path: &str) -> Result<bool, TestCaseError> {
+    let mut rewritten = false;
+    for (classifier, on) in classifiers.iter().flat_map(|classifier| On::ALL.map(|on| (classifier, on))) {
+        let facts = Facts { paths: PathMode::Canonicalize, ..on.facts(b"x", path.as_bytes()) };
+        let Ok(mut decision) = classifier.classify(&facts) else { continue };
+        let forward = decision.forward.take();
+        rewritten |= forward.is_some();
+        let forwarded = forward.as_deref().unwrap_or(path.as_bytes());
+        let reading = tomcat(path, false);
+        prop_assert!(reading.is_some(), "Tomcat refuses {path}");
+        for lenient in [false, true] {
+            let again = tomcat(std::str::from_utf8(forwarded).unwrap(), lenient);
+            prop_assert_eq!(&again, &reading, "{} for {}", forwarded.escape_ascii(), path);
+        }
+        for paths in MODES {
+            let again = classifier.classify(&Facts { paths, path: forwarded, ..facts });
+            prop_assert_eq!(again.as_ref(), Ok(&decision), "{:?} {} for {}", paths, forwarded.escape_ascii(), path);
+        }
+    }
+    Ok(rewritten)
 }
 
 #[test]
@@ -200,7 +227,7 @@ fn mutated_management_urls_never_go_to_workers() {
     );
     let mutations = prop::collection::vec((mutation(), any::<usize>()), 1..5);
     let strategy = (prop::sample::select(TARGETS), mutations);
-    let still_management = std::cell::Cell::new(0_u32);
+    let (still_management, rewritten) = (std::cell::Cell::new(0_u32), std::cell::Cell::new(0_u32));
     runner
         .run(&strategy, |(target, mutations)| {
             let mut url = target.to_owned();
@@ -210,12 +237,15 @@ fn mutated_management_urls_never_go_to_workers() {
                 still_management.set(still_management.get() + 1);
                 refused_for_workers(&classifiers, &url)?;
             }
+            rewritten.set(rewritten.get() + u32::from(forwarded_means_the_same(&classifiers, &url)?));
             Ok(())
         })
         .unwrap();
     // The mutations must bite, or the test shows nothing.
     let still_management = still_management.get();
     assert!(still_management > 1_500, "only {still_management} of 6,000 were still management to Tomcat");
+    let rewritten = rewritten.get();
+    assert!(rewritten > 500, "only {rewritten} of 6,000 were rewritten and served");
 }
 
 proptest! {
@@ -228,11 +258,11 @@ proptest! {
         query in prop::collection::vec(any::<u8>(), 0..100),
     ) {
         for classifier in classifiers() {
-            for on in On::ALL {
-                let facts = Facts { host: host.as_deref(), ..on.facts(b"x", &path) };
-                let _ = classifier.classify(&facts);
-                if let Ok(decision) = classifier.classify(&on.facts(b"x", &path)) {
-                    let _ = classifier.check_query(&decision, &path, &query);
+            for (on, paths) in On::ALL.into_iter().zip([PathMode::Strict, PathMode::Canonicalize].into_iter().cycle()) {
+                let facts = Facts { paths, ..on.facts(b"x", &path) };
+                let _ = classifier.classify(&Facts { host: host.as_deref(), ..facts });
+                if let Ok(decision) = classifier.classify(&facts) {
+                    let _ = classifier.check_query(&facts, &decision, &query);
                 }
             }
         }
@@ -248,6 +278,13 @@ proptest! {
                 }
             }
         }
+    }
+
+    #[test]
+    fn any_path_that_is_rewritten_keeps_its_meaning(
+        path in "(/(carbon|services|echo|t|x|[.]{1,2}|%2[eE]|%2[eE][.]|%[46][0-9a-f]|%[cC]3%[bB]c|%2[05bf]|%25[0-9]|a%7e|)(;|;x=%2f|;y|;jsessionid=A1[.](n|js))?){0,6}",
+    ) {
+        forwarded_means_the_same(&classifiers(), &path)?;
     }
 
     #[test]
