@@ -39,11 +39,8 @@ mod tests {
 
     #[test]
     fn cookies_get_what_they_lack() {
-        let mut both = CookieSettings::default();
-        both.secure = true;
-        both.same_site = Some(SameSite::Lax);
-        let mut secure = CookieSettings::default();
-        secure.secure = true;
+        let both = CookieSettings { secure: true, same_site: Some(SameSite::Lax) };
+        let secure = CookieSettings { secure: true, same_site: None };
         for (settings, value, expected) in [
             (
                 both,

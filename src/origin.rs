@@ -114,9 +114,7 @@ mod tests {
 
     fn client(header: AddressHeader, peer: &str, values: &[&str]) -> Result<String, Unreadable> {
         let trusted = ["10.0.0.0/8", "fd00::/8"].map(|network| network.parse().unwrap());
-        let mut origin = Origin::default();
-        origin.trusted_proxies = trusted.into();
-        origin.client_address = header;
+        let origin = Origin { trusted_proxies: trusted.into(), client_address: header, ..Origin::default() };
         let mut request = RequestHeader::build("GET", b"/", None).unwrap();
         // The other header is the client's own, and must not be believed.
         let (name, other) = match header {

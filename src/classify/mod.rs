@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use self::hosts::{Closeness, Host, HostTable};
 use self::path::Canonical;
-pub use self::path::PathBytes;
+pub use self::path::{CanonicalPath, PathBytes};
 pub use self::reason::{Reason, Refusal};
 use self::rules::{Request, Rules, Tenant};
 pub use self::soap::looks_like_soap;
@@ -64,6 +64,16 @@ pub struct Decision<'p> {
     /// The raw path to forward, without query, in place of the received one. `None`: the path is forwarded as received;
     /// always so with [`PathMode::Strict`].
     pub forward: Option<PathBytes>,
+}
+
+impl Decision<'_> {
+    /// The path that was decided on: decoded, and without session id. `received` is the raw path of the request.
+    ///
+    /// It is computed anew: few ask for it, and it would make every decision larger.
+    pub fn path<'d>(&'d self, received: &'d [u8]) -> CanonicalPath<'d> {
+        let raw = self.forward.as_deref().unwrap_or(received);
+        Canonical::strict(raw).map_or(CanonicalPath::AsReceived(raw), Canonical::into_path)
+    }
 }
 
 /// What a path is.

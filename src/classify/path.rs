@@ -14,6 +14,8 @@
 //!
 //! The other mode, [`super::rewrite`], brings a path into a form that this one accepts.
 
+use std::ops::Deref;
+
 use smallvec::SmallVec;
 
 use super::Reason;
@@ -24,18 +26,30 @@ pub type PathBytes = SmallVec<[u8; 256]>;
 /// A path with a single meaning: decoded, without session id, valid UTF-8, beginning with `/`.
 #[derive(Debug)]
 pub(super) struct Canonical<'p> {
-    path: Decoded<'p>,
+    path: CanonicalPath<'p>,
     needless_escapes: bool,
     session_id: bool,
 }
 
-#[derive(Debug)]
+/// The bytes of a canonical path.
+#[derive(Debug, Clone)]
 #[expect(clippy::large_enum_variant, reason = "it lives on the stack for one request; a box would allocate")]
-enum Decoded<'p> {
+pub enum CanonicalPath<'p> {
     /// Nothing was encoded: the received path, perhaps without its session id.
     AsReceived(&'p [u8]),
     /// Escapes were decoded.
     Copied(PathBytes),
+}
+
+impl Deref for CanonicalPath<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            CanonicalPath::AsReceived(path) => path,
+            CanonicalPath::Copied(path) => path,
+        }
+    }
 }
 
 impl<'p> Canonical<'p> {
@@ -47,9 +61,9 @@ impl<'p> Canonical<'p> {
         let (kept, encoded) = scan(raw)?;
         let (path, needless_escapes) = if encoded {
             let (copied, needless) = decode(kept)?;
-            (Decoded::Copied(copied), needless)
+            (CanonicalPath::Copied(copied), needless)
         } else {
-            (Decoded::AsReceived(kept), false)
+            (CanonicalPath::AsReceived(kept), false)
         };
         let canonical = Canonical { path, needless_escapes, session_id: kept.len() < raw.len() };
         check_segments(canonical.as_bytes())?;
@@ -58,10 +72,12 @@ impl<'p> Canonical<'p> {
 
     /// The path.
     pub(super) fn as_bytes(&self) -> &[u8] {
-        match &self.path {
-            Decoded::AsReceived(path) => path,
-            Decoded::Copied(path) => path,
-        }
+        &self.path
+    }
+
+    /// The path.
+    pub(super) fn into_path(self) -> CanonicalPath<'p> {
+        self.path
     }
 
     /// Whether characters are encoded that never have to be: a reader of the raw URI does not recognise the path.
@@ -249,7 +265,7 @@ mod tests {
             assert_eq!(read(raw).as_deref(), Ok(path), "{raw}");
         }
         let read = Canonical::strict(b"/t/x/carbon;jsessionid=1").unwrap();
-        assert!(matches!(read.path, Decoded::AsReceived(b"/t/x/carbon")));
+        assert!(matches!(read.path, CanonicalPath::AsReceived(b"/t/x/carbon")));
     }
 
     #[test]

@@ -121,7 +121,7 @@ impl Drop for Entered {
 
 /// What a connection is doing, and whether it should end instead of waiting for another request.
 #[derive(Debug, Default)]
-pub struct Activity {
+pub(super) struct Activity {
     /// Whether a request is being read or answered, or the connection can never be said to be idle.
     busy: AtomicBool,
     stopping: AtomicBool,

@@ -25,7 +25,7 @@ const fn kind(byte: u8) -> u8 {
         );
     let target = byte.is_ascii_graphic() && byte != b'#';
     let value = matches!(byte, b'\t' | b' '..=b'~' | 0x80..);
-    (token as u8) * TOKEN | (target as u8) * TARGET | (value as u8) * VALUE
+    ((token as u8) * TOKEN) | ((target as u8) * TARGET) | ((value as u8) * VALUE)
 }
 
 pub(super) fn is_token(byte: u8) -> bool {

@@ -100,10 +100,11 @@ impl Proxy {
         }
         let mut body = self.listener.limits.body;
         if !self.rules.is_empty() {
+            let path = decision.path(headers::path(request));
             let target = Target {
                 cluster: decision.cluster,
                 role: decision.role,
-                path: decision.forward.as_deref().unwrap_or(headers::path(request)),
+                path: &path,
                 tenant: decision.tenant.as_deref(),
                 client: Some(one_client(client.ip)),
             };

@@ -85,14 +85,14 @@ mod tests {
     use crate::config::{FrameOptions, ReferrerPolicy, SameSite};
 
     fn harden() -> Harden {
-        let mut settings = ResponseSettings::default();
-        settings.hsts = Some(Duration::from_secs(3600));
-        settings.nosniff = true;
-        settings.frame_options = Some(FrameOptions::SameOrigin);
-        settings.referrer_policy = Some(ReferrerPolicy::SameOrigin);
-        settings.hide = vec!["server".into(), "x-powered-by".into()];
-        settings.cookies.secure = true;
-        settings.cookies.same_site = Some(SameSite::Strict);
+        let settings = ResponseSettings {
+            hsts: Some(Duration::from_secs(3600)),
+            nosniff: true,
+            frame_options: Some(FrameOptions::SameOrigin),
+            referrer_policy: Some(ReferrerPolicy::SameOrigin),
+            hide: vec!["server".into(), "x-powered-by".into()],
+            cookies: CookieSettings { secure: true, same_site: Some(SameSite::Strict) },
+        };
         Harden::new(&settings)
     }
 

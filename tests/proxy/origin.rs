@@ -135,12 +135,13 @@ fn more_requests_than_a_rule_allows_come_too_early() {
         let retry_after = answer.header("retry-after").map(|seconds| seconds.parse::<u64>().unwrap());
         assert_eq!(retry_after.is_some_and(|seconds| (1..=3600).contains(&seconds)), expected == 429);
     }
+    assert_eq!(client.get(HOST, "/services/echo/f%65w").status, 429, "another spelling is the same path");
     assert_eq!(client.get(HOST, "/services/echo/many").status, 200);
     for (tenant, expected) in [("a", [200, 200, 429]), ("b", [200, 200, 429])] {
         let path = format!("/t/{tenant}/services/echo");
         assert_eq!([(); 3].map(|()| client.get(HOST, &path).status), expected);
     }
-    assert_eq!(elb.metrics().sum("carbon_elb_refused_total", &[("reason", "rate_limited")]), 4.0);
+    assert_eq!(elb.metrics().sum("carbon_elb_refused_total", &[("reason", "rate_limited")]), 5.0);
 }
 
 #[test]

@@ -175,3 +175,53 @@ fn a_request_that_names_no_host_or_another_in_its_target_is_refused_or_judged_by
     assert!(matches!(response.status, 400 | 404 | 421), "another host in the target: {}", response.status);
     assert_eq!(at_worker.load(Ordering::Acquire), 0);
 }
+
+#[test]
+fn soap_needs_a_path_that_says_what_it_is_for() {
+    let node = StubNode::worker("w1");
+    let topology = Topology::workers(&[node.address()])
+        .listener("api", "role: worker, endpoint: passthrough")
+        .services("[echo]")
+        .passthrough("scheme: http, health: off");
+    let elb = Elb::start(&topology);
+    for (listener, path, content_type, expected) in [
+        ("api", "/pizza/1.0", "application/json", 200),
+        ("api", "/pizza/1.0", "text/xml", 404),
+        ("api", "/services/echo", "text/xml", 200),
+        ("api", "/services/other", "text/xml", 404),
+        ("web", "/services/echo", "application/soap+xml; action=\"urn:x\"", 200),
+        ("web", "/services/echo;jsessionid=1", "application/soap+xml", 404),
+        ("web", "/oauth2/token", "application/x-www-form-urlencoded", 200),
+    ] {
+        let request = Request::new("POST", HOST, path).header("Content-Type", content_type).body(b"<x/>");
+        assert_eq!(request.send(elb.address(listener)).status, expected, "{path} as {content_type}");
+    }
+    let request = Request::get(HOST, "/pizza/1.0").header("SOAPAction", "");
+    assert_eq!(request.send(elb.address("api")).status, 404);
+    assert_eq!(elb.metrics().sum("carbon_elb_refused_total", &[("reason", "soap_path_not_listed")]), 3.0);
+}
+
+#[test]
+fn ambiguous_paths_can_be_rewritten_instead() {
+    let nodes = [StubNode::worker("w1"), StubNode::manager("m1")];
+    let topology = Topology::workers(&[nodes[0].address()])
+        .manager("m1", nodes[1].address())
+        .listener("web", "role: worker, endpoint: servlet, paths: canonicalize")
+        .listener("console", "role: manager, endpoint: servlet, paths: canonicalize");
+    let elb = Elb::start(&topology);
+    for (host, sent, seen) in [
+        (HOST, "/services/./echo//a;x=1/%62?q=/../", Some("/services/echo/a/b?q=/../")),
+        (HOST, "/x/../services/echo", Some("/services/echo")),
+        (HOST, "/services/echo/J%c3%bcrgen%20x", Some("/services/echo/J%c3%bcrgen%20x")),
+        (HOST, "/services/echo/..;/..;/carbon/", None),
+        (HOST, "/services/echo%2f..", None),
+        (CONSOLE_HOST, "/x/..;/%63arbon/a", Some("/carbon/a")),
+    ] {
+        let address = if host == HOST { elb.web() } else { elb.console() };
+        let answer = get(address, host, sent);
+        assert_eq!(answer.status == 200, seen.is_some(), "{sent}: {}", answer.status);
+        if let Some(seen) = seen {
+            assert_eq!(answer.echo().field("path"), seen, "{sent}");
+        }
+    }
+}

@@ -67,6 +67,20 @@ fn what_was_decided_on_is_forwarded() {
 }
 
 #[test]
+fn the_path_that_was_decided_on_can_be_had() {
+    let classifier = classifier();
+    for (path, paths, decided) in [
+        ("/pizza/1.0", PathMode::Strict, "/pizza/1.0"),
+        ("/pizza;jsessionid=1", PathMode::Strict, "/pizza"),
+        ("/%70izza/J%C3%BCrgen", PathMode::Strict, "/pizza/Jürgen"),
+        ("//%70izza;x/J%C3%BCrgen;jsessionid=1", PathMode::Canonicalize, "/pizza/Jürgen"),
+    ] {
+        let decision = classifier.classify(&Facts { paths, ..WorkerPass.facts(b"esb", path.as_bytes()) }).unwrap();
+        assert_eq!(*decision.path(path.as_bytes()), *decided.as_bytes(), "{path}");
+    }
+}
+
+#[test]
 fn a_query_is_checked_against_the_path_that_is_forwarded() {
     let classifier = classifier();
     let facts = Facts { paths: PathMode::Canonicalize, ..WorkerPass.facts(b"esb", b"/api/%73ervices;x") };
