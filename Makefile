@@ -6,6 +6,7 @@
 PROFILE ?= dev
 CARGO_FLAGS ?=
 PROPTEST_CASES ?= 20000
+export FUZZ_SECONDS ?= 60
 
 # Arguments of the demo, for example: make run DEMO="--public 127.0.0.1:8080"
 DEMO ?=
@@ -14,7 +15,7 @@ conf_files = $(shell find conf -type f \( -name '*.yaml' -o -name '*.yml' \) 2>/
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test check-conf fmt fmt-check lint doc bench image tomcat-image cluster cluster-dual \
-	cluster-down container-tests validate-kubernetes verify deny clean
+	cluster-down container-tests validate-kubernetes verify deny fuzz clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,9 +37,11 @@ check-conf: ## run `carbon-elb check` on every file in conf/
 
 fmt: ## format the sources
 	cargo fmt
+	cargo fmt --manifest-path fuzz/Cargo.toml
 
 fmt-check: ## fail if `make fmt` would change something
 	cargo fmt --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 
 lint: ## clippy on everything, warnings are errors
 	cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
@@ -78,7 +81,11 @@ deny: ## licences, sources and versions of the dependencies
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
 	cargo deny --all-features check bans licenses sources
 
-verify: deny ## what takes long: dependencies, and property tests with many cases
+fuzz: ## run each fuzz target for FUZZ_SECONDS (60)
+	@tools/setup build
+	tools/fuzz
+
+verify: deny fuzz ## what takes long: dependencies, fuzzing, and property tests with many cases
 	PROPTEST_CASES=$(PROPTEST_CASES) cargo test $(CARGO_FLAGS)
 
 clean: ## remove what was built
