@@ -59,6 +59,10 @@ impl ServiceRules {
             let judgement = self.judge_name(name);
             let tenant = if is(name, b"t") { split(after).filter(|(tenant, _)| !tenant.is_empty()) } else { None };
             match tenant {
+                // A second reader cuts `/services/t/x%3Fy/echo` to the list of a tenant's services.
+                Some((tenant, _)) if tenant.iter().any(|b| matches!(b, b'?' | b'#')) => {
+                    return Judgement::Admin { exact: false };
+                }
                 Some((_, rest)) if !matches!(judgement, Judgement::Admin { .. }) => tail = rest,
                 _ => return judgement,
             }
@@ -68,6 +72,10 @@ impl ServiceRules {
 
     fn judge_name(&self, name: &[u8]) -> Judgement {
         let folded = fold(name);
+        if folded.is_empty() && !name.is_empty() {
+            // A second reader cuts `/services/%3Fx` to the list of all services.
+            return Judgement::Admin { exact: false };
+        }
         if let Some(spelled) = self.find_admin(&folded) {
             return Judgement::Admin { exact: parts(name).any(|part| part == spelled) };
         }
