@@ -72,8 +72,8 @@ impl ServiceRules {
 
     fn judge_name(&self, name: &[u8]) -> Judgement {
         let folded = fold(name);
-        if folded.is_empty() && !name.is_empty() {
-            // A second reader cuts `/services/%3Fx` to the list of all services.
+        if name.iter().any(|b| matches!(b, b'?' | b'#')) {
+            // A second reader cuts the name there, and `/services/%3Fx` to the list of all services. No service has such a name.
             return Judgement::Admin { exact: false };
         }
         if let Some(spelled) = self.find_admin(&folded) {
