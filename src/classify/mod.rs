@@ -95,6 +95,8 @@ pub struct Classifier {
     hosts: [HostTable; 2],
     /// As [`Config::clusters`].
     clusters: Vec<Rules>,
+    /// Decides nothing, see [`Classifier::unclassified`]. False in every classifier that is made from a configuration.
+    off: bool,
 }
 
 impl Classifier {
@@ -108,11 +110,21 @@ impl Classifier {
             }
         }
         let clusters = config.clusters.iter().map(|cluster| Rules::new(cluster, Arc::clone(&built_in))).collect();
-        Classifier { hosts, clusters }
+        Classifier { hosts, clusters, off: false }
+    }
+
+    /// Sends everything to the workers of the first cluster. No configuration and no command leads here: it is for tests
+    /// that have to show that they would notice a classifier that refuses nothing.
+    #[doc(hidden)]
+    pub fn unclassified() -> Self {
+        Classifier { hosts: [HostTable::default(), HostTable::default()], clusters: Vec::new(), off: true }
     }
 
     /// Where a request goes, or why it goes nowhere.
     pub fn classify<'p>(&self, facts: &Facts<'p>) -> Result<Decision<'p>, Refusal> {
+        if self.off {
+            return Ok(Decision { cluster: 0, role: Role::Worker, class: Class::Service, tenant: None, forward: None });
+        }
         let host = Host::parse(facts.host).map_err(Refusal::early)?;
         let target = self.target(facts.serves, &host).ok_or(Refusal::early(Reason::HostUnknown))?;
         let labelled = |reason| Refusal { reason, cluster: Some(target.cluster()) };
