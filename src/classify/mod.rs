@@ -151,6 +151,9 @@ impl Classifier {
             return Ok(());
         }
         let path = decision.forward.as_deref().unwrap_or(facts.path);
+        // Decoded: a reader may see `services` at the end of `/service%73` and of `/services;jsessionid=1`.
+        let canonical = Canonical::strict(path);
+        let path = canonical.as_ref().map_or(path, Canonical::as_bytes);
         let checked = match self.clusters.get(decision.cluster) {
             Some(rules) => rules.check_query(facts.endpoint, path, query),
             None => Ok(()), // the decision is not this classifier's

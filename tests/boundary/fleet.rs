@@ -63,24 +63,29 @@ impl Fleet {
     }
 
     /// The cluster with each listener for workers once more, for TLS.
-    fn topology(&self, mode: &str) -> Topology {
+    fn topology(&self, mode: &str, paths: &str) -> Topology {
         let Certificate { certificate, key } = &self.edge;
-        let tls = format!("tls: {{ certificate: {}, key: {} }}", certificate.display(), key.display());
-        boundary::topology(mode)
+        let tls = format!("paths: {paths}, tls: {{ certificate: {}, key: {} }}", certificate.display(), key.display());
+        boundary::topology(mode, paths)
             .listener("web-tls", &format!("role: worker, endpoint: servlet, {tls}"))
             .listener("api-tls", &format!("role: worker, endpoint: passthrough, {tls}"))
     }
 
     /// Manager and worker apart.
     pub(crate) fn separated(&self) -> Topology {
-        self.topology("separated")
+        self.topology("separated", "strict")
             .manager("m1", self.manager.address(Connector::Http))
             .worker("w1", self.worker.address(Connector::Http))
     }
 
     /// The dual node, and a worker that is down: all requests for workers go to the node that has the console too.
     pub(crate) fn dual(&self) -> Topology {
-        self.topology("dual")
+        self.dual_with("strict")
+    }
+
+    /// The same, and what becomes of ambiguous paths.
+    pub(crate) fn dual_with(&self, paths: &str) -> Topology {
+        self.topology("dual", paths)
             .node(&format!("id: m1, roles: [manager, worker], {}", ports(self.manager.address(Connector::Http))))
             .worker("w1", self.nobody.address())
     }

@@ -15,13 +15,13 @@ use crate::support::{http1, http2};
 /// Clients at a time.
 const CLIENTS: usize = 4;
 
-type Send = fn(SocketAddr, &str, &[&[u8]]) -> Vec<Answer>;
+type Sender = fn(SocketAddr, &str, &[&[u8]]) -> Vec<Answer>;
 
 /// The listeners for workers, and how to speak to each.
-const WAYS: [(&str, Send); 4] =
+const WAYS: [(&str, Sender); 4] =
     [("web", http1::send), ("api", http1::send), ("web-tls", http2::send), ("api-tls", http2::send)];
 
-fn send<T: AsRef<[u8]> + Sync>(address: SocketAddr, by: Send, targets: &[T]) -> Vec<Answer> {
+fn send<T: AsRef<[u8]> + Sync>(address: SocketAddr, by: Sender, targets: &[T]) -> Vec<Answer> {
     send_all(targets, CLIENTS, |share| by(address, HOST, share))
 }
 
@@ -117,6 +117,14 @@ fn separated_mode() {
     let elb = Elb::start_ready(&fleet.separated());
     assert_nothing_is_reached("separated", &fleet, &elb);
     assert_ordinary_urls_pass("separated", &fleet, &elb);
+}
+
+#[test]
+fn paths_that_are_rewritten() {
+    let fleet = fleet();
+    let elb = start_dual(&fleet.dual_with("canonicalize"));
+    assert_nothing_is_reached("canonicalize", &fleet, &elb);
+    assert_ordinary_urls_pass("canonicalize", &fleet, &elb);
 }
 
 #[test]

@@ -27,13 +27,15 @@ pub(crate) fn node(id: &str, role: &str) -> Tomcat {
 
 /// A cluster behind such nodes as operators configure it: an API Manager with some services and some applications. Its
 /// listeners are `web` and `api` for the servlet and the pass-through endpoint of the workers, and `console`.
-pub(crate) fn topology(mode: &str) -> Topology {
+/// `paths` is what becomes of ambiguous paths: `strict` or `canonicalize`.
+pub(crate) fn topology(mode: &str, paths: &str) -> Topology {
     Topology::new()
         .mode(mode)
         .product("apim")
         .services(&format!("[{}]", SERVICES.join(", ")))
         .paths(&format!("service: [{}]", APPLICATIONS.join(", ")))
-        .listener("api", "role: worker, endpoint: passthrough")
+        .listener("web", &format!("role: worker, endpoint: servlet, paths: {paths}"))
+        .listener("api", &format!("role: worker, endpoint: passthrough, paths: {paths}"))
         .servlet("scheme: http, health: tcp")
         .passthrough("scheme: http, health: tcp")
         .worker_pool("health: { interval: 200ms, timeout: 200ms, rise: 1, fall: 1 }")
