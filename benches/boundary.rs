@@ -85,7 +85,7 @@ fn main() -> ExitCode {
     let missing: Vec<&str> = PEERS.iter().filter(|peer| !round.peer(peer)).map(|peer| peer.program).collect();
     // Without a manager, whom nobody asks.
     let elb = Elb::start(&topology("separated", "strict").worker("w1", round.node()));
-    ["servlet", "passthrough"].map(|endpoint| elb.wait_for_node("w1", endpoint, true));
+    ["servlet", "passthrough"].iter().for_each(|endpoint| elb.wait_for_node("w1", endpoint, true));
     round.row("carbon-elb", env!("CARGO_PKG_VERSION"), elb.web());
     round.row("carbon-elb, pass-through endpoint", env!("CARGO_PKG_VERSION"), elb.address("api"));
     if missing.is_empty() {

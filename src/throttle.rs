@@ -1,13 +1,14 @@
 //! The limits under `rules`: how large a body may be, and how many requests may come in a time.
 //!
-//! Counts are estimates in a bounded space (`pingora-limits`), which never are too low: a flood of different clients
-//! takes no memory. The count of a time slides: that of the last whole window is taken in, as far as the present one
-//! has not replaced it.
+//! Counts are estimates in a bounded space (`pingora-limits`): a flood of different clients takes no memory. They are
+//! not too low, but for a request that is counted in the instant in which a window begins. The count of a time slides:
+//! that of the last whole window is taken in, as far as the present one has not replaced it.
 
 use std::hash::Hash;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
-use pingora_limits::rate::Rate;
+use pingora_limits::estimator::Estimator;
 
 use crate::config::{BodyLimit, Cluster, Config, Listener, RateKey, RateLimit, Rule};
 use crate::ids::Role;
@@ -34,9 +35,14 @@ struct Compiled {
     rate: Option<Counter>,
 }
 
+/// Counts in windows of equal length, one after the other.
 struct Counter {
     limit: RateLimit,
-    seen: Rate,
+    since: Instant,
+    /// Number of the present window.
+    window: AtomicU64,
+    /// Of windows with even and with odd numbers: the present one, and the one before.
+    seen: [Estimator; 2],
 }
 
 /// What is known of a request that some rules may hold for.
@@ -56,9 +62,9 @@ pub struct Target<'a> {
 
 /// A request that comes too early.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TooMany {
+pub struct TooMany<'a> {
     /// The rule that it breaks.
-    pub rule: String,
+    pub rule: &'a str,
     /// When another one may come; whole seconds, at least one.
     pub retry_after: u64,
 }
@@ -105,17 +111,18 @@ impl Throttle {
         &self,
         rules: &ListenerRules,
         target: &Target<'_>,
+        now: Instant,
         header: impl Fn(&str) -> Option<&'h [u8]>,
-    ) -> Result<(), TooMany> {
-        for rule in self.matching(rules, target) {
+    ) -> Result<(), TooMany<'_>> {
+        for rule in rules.0.iter().filter_map(|&index| self.rules.get(index)).filter(|rule| rule.holds_for(target)) {
             let Some(counter) = &rule.rate else { continue };
             let admitted = match &counter.limit.per {
-                RateKey::All => counter.admit(&()),
-                RateKey::Client => counter.admit(&target.client),
-                RateKey::Tenant => target.tenant.map_or(Ok(()), |tenant| counter.admit(&tenant)),
-                RateKey::Header(name) => counter.admit(&header(name)),
+                RateKey::All => counter.admit(&(), now),
+                RateKey::Client => counter.admit(&target.client, now),
+                RateKey::Tenant => target.tenant.map_or(Ok(()), |tenant| counter.admit(&tenant, now)),
+                RateKey::Header(name) => counter.admit(&header(name), now),
             };
-            admitted.map_err(|retry_after| TooMany { rule: rule.name.clone(), retry_after })?;
+            admitted.map_err(|retry_after| TooMany { rule: &rule.name, retry_after })?;
         }
         Ok(())
     }
@@ -135,10 +142,7 @@ impl ListenerRules {
 impl Compiled {
     fn new(rule: &Rule, clusters: &[Cluster]) -> Self {
         let cluster = rule.cluster.as_ref().and_then(|name| clusters.iter().position(|known| known.name == *name));
-        let rate = rule
-            .rate
-            .clone()
-            .map(|limit| Counter { seen: Rate::new_with_estimator_config(limit.window, HASHES, SLOTS), limit });
+        let rate = rule.rate.clone().map(Counter::new);
         Compiled {
             name: rule.name.as_str().to_owned(),
             cluster,
@@ -169,18 +173,46 @@ fn behind_tenant<'a>(target: &Target<'a>) -> Option<&'a [u8]> {
 }
 
 impl Counter {
+    fn new(limit: RateLimit) -> Self {
+        let seen = [(); 2].map(|()| Estimator::new(HASHES, SLOTS));
+        Counter { limit, since: Instant::now(), window: AtomicU64::new(0), seen }
+    }
+
     /// Counts one request of `key`, or tells in how many seconds one may come.
-    fn admit<K: Hash>(&self, key: &K) -> Result<(), u64> {
-        let (estimate, left) = self.seen.rate_with(key, |seen| {
-            let fraction = seen.current_interval_fraction.clamp(0.0, 1.0);
-            let estimate = seen.prev_samples as f64 * (1.0 - fraction) + seen.curr_samples as f64;
-            (estimate, seen.interval.mul_f64(1.0 - fraction))
-        });
-        if estimate + 1.0 > f64::from(self.limit.requests) {
-            return Err(left.max(Duration::from_secs(1)).as_secs_f64().ceil() as u64); // at most an hour
+    fn admit<K: Hash>(&self, key: &K, now: Instant) -> Result<(), u64> {
+        let (window, elapsed) = self.window_at(now);
+        let [even, odd] = &self.seen;
+        let (present, last) = if window % 2 == 0 { (even, odd) } else { (odd, even) };
+        let (came, before) = (present.get(key).max(0) as f64, last.get(key).max(0) as f64); // exact up to 2^53
+        let limit = f64::from(self.limit.requests);
+        if before * (1.0 - elapsed) + came + 1.0 <= limit {
+            present.incr(key, 1);
+            return Ok(());
         }
-        self.seen.observe(key, 1);
-        Ok(())
+        // Of this window, or of the next one, which sees the present one as the last: how much of it must have passed
+        // for `last * (1 - passed) + came + 1` to be within the limit.
+        let until = match came + 1.0 <= limit {
+            true => 1.0 - (limit - 1.0 - came) / before,
+            false => 2.0 - (limit - 1.0) / came,
+        };
+        let wait = self.limit.window.as_secs_f64() * (until - elapsed);
+        Err(wait.clamp(1.0, self.limit.window.as_secs_f64().max(1.0) * 2.0).ceil() as u64) // two hours at most
+    }
+
+    /// The number of the window at `now`, and how much of it is over, from 0 to 1.
+    fn window_at(&self, now: Instant) -> (u64, f64) {
+        let past = now.saturating_duration_since(self.since).as_secs_f64() / self.limit.window.as_secs_f64();
+        let number = past as u64; // whole windows
+        let known = self.window.fetch_max(number, Ordering::AcqRel);
+        if known < number {
+            // Only one caller sees the number rise. What others count meanwhile may be forgotten.
+            let stale = if number - known == 1 { &self.seen[(number % 2) as usize..][..1] } else { &self.seen[..] };
+            stale.iter().for_each(Estimator::reset);
+        }
+        match known > number {
+            true => (known, 0.0), // another caller was called later, and was faster
+            false => (number, past.fract()),
+        }
     }
 }
 
@@ -193,6 +225,7 @@ impl std::fmt::Debug for Throttle {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::time::Duration;
 
     use super::*;
 
@@ -254,8 +287,8 @@ rules:
         let admit = |rules: &ListenerRules, path: &str, tenant: Option<&str>, client: &str, key: Option<&str>| {
             let target = target(Role::Worker, path, tenant, client);
             throttle
-                .admit(rules, &target, |name| key.filter(|_| name == "x-key").map(str::as_bytes))
-                .map_err(|e| e.rule)
+                .admit(rules, &target, Instant::now(), |name| key.filter(|_| name == "x-key").map(str::as_bytes))
+                .map_err(|e| e.rule.to_owned())
         };
         let too_many = |rule: &str| Err(rule.to_owned());
         for _ in 0..3 {
@@ -278,8 +311,42 @@ rules:
         for client in 1..5 {
             assert_eq!(admit(&console, "/all", None, &format!("192.0.2.{client}"), None), Ok(()));
         }
-        let refused = throttle.admit(&console, &target(Role::Worker, "/all", None, "192.0.2.9"), |_| None);
+        let refused =
+            throttle.admit(&console, &target(Role::Worker, "/all", None, "192.0.2.9"), Instant::now(), |_| None);
         let retry_after = refused.unwrap_err().retry_after;
-        assert!((1..=3600).contains(&retry_after), "{retry_after}");
+        assert!((1..=7200).contains(&retry_after), "{retry_after}");
+    }
+
+    #[test]
+    fn the_time_slides_and_whoever_waits_as_long_as_told_is_admitted() {
+        let hour = Duration::from_secs(3600);
+        for limit in [1, 2, 20, 1000] {
+            let counter = Counter::new(RateLimit { requests: limit, window: hour, per: RateKey::All });
+            let mut now = counter.since + Duration::from_secs(600);
+            for round in 0..20 {
+                let admitted = (0..=limit).take_while(|_| counter.admit(&(), now).is_ok()).count();
+                assert!(admitted > 0 && admitted <= limit as usize, "{limit}/h, round {round}: {admitted}");
+                let wait = counter.admit(&(), now).unwrap_err();
+                assert!((1..=7200).contains(&wait), "{limit}/h, round {round}: {wait}");
+                now += Duration::from_secs(wait);
+            }
+            // Nothing is left of what came long ago, and a clock that is behind does no harm.
+            now += 3 * hour;
+            assert_eq!((0..=limit).take_while(|_| counter.admit(&(), now).is_ok()).count(), limit as usize);
+            assert!(counter.admit(&(), now - 2 * hour).is_err());
+        }
+    }
+
+    #[test]
+    fn no_more_than_the_rate_comes_in_any_time_when_requests_come_evenly() {
+        let minute = Duration::from_secs(60);
+        let counter = Counter::new(RateLimit { requests: 60, window: minute, per: RateKey::All });
+        let arrivals = (0..6_000).map(|i| counter.since + Duration::from_millis(100) * i);
+        let admitted: Vec<_> = arrivals.filter(|&now| counter.admit(&(), now).is_ok()).collect();
+        assert!(admitted.len() > 300, "{}", admitted.len()); // of 600 in ten minutes
+        for from in &admitted {
+            let within = admitted.iter().filter(|&at| at >= from && *at < *from + minute).count();
+            assert!(within <= 120, "{within} in a minute");
+        }
     }
 }

@@ -21,6 +21,7 @@ pub(crate) const HOST_PATTERN_RULE: &str =
     "a host name or address without port, \"*.\" and a host name, or \"*\" for any host";
 pub(crate) const HOST_RULE: &str = "a host name or an IP address, without port";
 pub(crate) const SERVICE_RULE: &str = "1 to 128 ASCII letters, digits, '_', '-' or '.'";
+pub(crate) const HIDE_RULE: &str = "the name of a header that clients can do without, such as Server";
 pub(crate) const HEADER_RULE: &str = "the name of a header, such as X-API-Key";
 pub(crate) const RATE_RULE: &str = "requests in a second, minute or hour: 20/s, 600/m, 1000/h; 1 to 1000000000";
 pub(crate) const PATH_RULE: &str =
@@ -144,13 +145,46 @@ pub(crate) fn bind(text: &str) -> Result<SocketAddr, String> {
 /// A network, or an address as a network of one.
 pub(crate) fn network(text: &str) -> Result<IpNet, String> {
     let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-    network.map(|network| network.trunc()).map_err(|_| format!("{} is not a network", quoted(text)))
+    network.map(|network| as_client_seen(network).trunc()).map_err(|_| format!("{} is not a network", quoted(text)))
+}
+
+/// An IPv4 network that is written as IPv6 (`::ffff:192.0.2.0/120`), as IPv4: that is how addresses of clients are compared.
+fn as_client_seen(network: IpNet) -> IpNet {
+    /// Bits in front of the IPv4 address.
+    const MAPPED: u8 = 96;
+    let IpNet::V6(v6) = network else { return network };
+    let length = v6.prefix_len().checked_sub(MAPPED);
+    let v4 = v6.addr().to_ipv4_mapped().zip(length);
+    v4.and_then(|(address, length)| ipnet::Ipv4Net::new(address, length).ok()).map_or(network, IpNet::V4)
 }
 
 /// The name of a header, in lower case.
 pub(crate) fn header_name(text: &str) -> Result<String, String> {
     let name = http::HeaderName::from_bytes(text.as_bytes());
     name.map(|name| name.as_str().to_owned()).map_err(|_| format!("{} is not the name of a header", quoted(text)))
+}
+
+/// The name of a header of an answer that may be kept from clients.
+pub(crate) fn hideable(text: &str) -> Result<String, String> {
+    /// Without these the answer would be another one, or end elsewhere.
+    const NEEDED: [&str; 11] = [
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-range",
+        "content-type",
+        "location",
+        "set-cookie",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "www-authenticate",
+    ];
+    let name = header_name(text)?;
+    match NEEDED.contains(&name.as_str()) {
+        true => Err(format!("{} is needed to understand the answer", quoted(text))),
+        false => Ok(name),
+    }
 }
 
 /// Requests and the time in which they may come: `20/s`, `600/m`, `1000/h`.

@@ -34,6 +34,9 @@ const SEND_BUFFER: usize = 64 << 10;
 const MOST_RESETS: usize = 20;
 const MOST_LOCAL_RESETS: usize = 128;
 
+/// How long a client that was told to go may stay without a request in flight.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 /// How much larger a header may be than is allowed, so that it is refused by us, and counted.
 const HEADER_SLACK: usize = 64 << 10;
 
@@ -51,14 +54,16 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
         socket_digest: stream.get_socket_digest(),
     });
     let stream = Box::new(Watched::http2(stream, entered.activity.clone(), policy.clone()));
-    let mut connection = match handshake(stream, Some(options(policy))).await {
-        Ok(connection) => connection,
-        Err(e) => {
-            debug!("{client}: {e}");
-            return policy.watcher.turned_away(client, "http2_handshake_failed");
-        }
-    };
     let mut shutdown = entered.watch();
+    let begun = tokio::select! {
+        biased;
+        begun = tokio::time::timeout(policy.timeouts.handshake, handshake(stream, Some(options(policy)))) => begun,
+        _ = shutdown.wait_for(|&stopping| stopping) => return,
+    };
+    let Ok(Ok(mut connection)) = begun else {
+        debug!("{client}: no preface, or not in time");
+        return policy.watcher.turned_away(client, "http2_handshake_failed");
+    };
     let (mut stopping, mut malformed, mut left) = (false, 0, policy.requests_per_connection);
     let active = watch::Sender::new(0_usize);
     loop {
@@ -72,7 +77,7 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
             _ = shutdown.changed(), if !stopping => continue,
             accepted = HttpSession::from_h2_conn(&mut connection, digest.clone()) => accepted,
             // Nothing is in flight, and the client may be gone: no farewell.
-            () = idle_for(policy.timeouts.idle, active.subscribe()), if !stopping => return,
+            () = idle_for(if stopping { FAREWELL } else { policy.timeouts.idle }, active.subscribe()) => return,
         };
         match accepted {
             Ok(Some(H2Accept::Session(session))) => {

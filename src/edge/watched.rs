@@ -180,21 +180,14 @@ impl Watched {
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// The framework reads frames by itself. What it does not see is a connection that never begins.
+    /// The framework reads frames by itself, and who accepts its requests has the deadlines.
     fn poll_http2(&mut self, context: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = out.filled().len();
         let outcome = Pin::new(&mut self.inner).poll_read(context, out);
-        if outcome.is_ready() {
-            if out.filled().len() > before {
-                self.activity.begin();
-            }
-            return outcome;
+        if outcome.is_ready() && out.filled().len() > before {
+            self.activity.begin();
         }
-        if !self.activity.is_idle() {
-            return Poll::Pending;
-        }
-        let deadline = self.timer.as_ref().map_or_else(|| Instant::now() + self.policy.timeouts.idle, |t| t.deadline());
-        expired(&mut self.timer, deadline, context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        outcome
     }
 
     /// Passes on the outcome of a write, or ends one that took nothing for too long.

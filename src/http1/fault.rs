@@ -64,6 +64,8 @@ faults! {
     TransferCoding = 501, "http_transfer_coding";
     /// `Expect` with anything but `100-continue`.
     Expectation = 417, "http_expectation";
+    /// A `Connection` that would take away what the request means, such as its `Content-Type`.
+    Connection = 400, "http_connection";
     /// `Upgrade` to anything but `websocket` (and `h2c`, which is ignored), or together with a body.
     Upgrade = 501, "http_upgrade";
     /// A chunk whose size, extension or end is malformed.

@@ -174,6 +174,7 @@ impl HeadScanner {
             4 if name.eq_ignore_ascii_case(b"host") => self.host(line, value, at),
             6 if name.eq_ignore_ascii_case(b"expect") => self.expect(value),
             7 if name.eq_ignore_ascii_case(b"upgrade") => self.upgrade(value),
+            10 if name.eq_ignore_ascii_case(b"connection") => connection(value),
             14 if name.eq_ignore_ascii_case(b"content-length") => self.content_length(value),
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.transfer_encoding(value),
             _ => Ok(()),
@@ -259,6 +260,28 @@ impl HeadScanner {
         };
         let expects_continue = self.expects_continue && !self.http10;
         Ok(Head { skip: self.skip, len: self.line, framing, rewrite, expects_continue })
+    }
+}
+
+/// Fields that are for the node, and that `Connection` therefore must not name (RFC 9110, 7.6.1): the framework takes away
+/// what it names, and then the node would see another request than the one that was judged.
+const END_TO_END: [&[u8]; 9] = [
+    b"authorization",
+    b"content-encoding",
+    b"content-length",
+    b"content-type",
+    b"cookie",
+    b"host",
+    b"origin",
+    b"soapaction",
+    b"transfer-encoding",
+];
+
+fn connection(value: &[u8]) -> Result<(), Fault> {
+    let mut options = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+    match options.any(|option| END_TO_END.iter().any(|name| option.eq_ignore_ascii_case(name))) {
+        true => Err(Fault::Connection),
+        false => Ok(()),
     }
 }
 

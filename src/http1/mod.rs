@@ -19,6 +19,11 @@ pub use self::fault::Fault;
 pub use self::head::{Framing, Head, HeadLimits, HeadScanner};
 pub use self::target::Rewrite;
 
+/// Whether the target of a request may hold these bytes: none is a control character, a space, a `#` or beyond ASCII.
+pub fn is_target(bytes: &[u8]) -> bool {
+    bytes.iter().copied().all(bytes::is_target)
+}
+
 /// Method and path of a header that was refused, as far as they can be told, for the log: at most 256 bytes each, and
 /// without the query, which may hold secrets.
 pub fn summary(head: &[u8]) -> (&[u8], &[u8]) {

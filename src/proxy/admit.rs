@@ -1,7 +1,10 @@
 //! Whether a request may go on, and where to: everything that is decided before a node is asked.
 
+use std::time::Instant;
+
 use http::header::{CONTENT_LENGTH, EXPECT, HeaderMap};
 use http::{Method, Version};
+use log::debug;
 use pingora::http::RequestHeader;
 
 use super::Proxy;
@@ -9,7 +12,7 @@ use super::context::Route;
 use super::headers;
 use crate::classify::{Decision, Facts, Refusal};
 use crate::edge::{RequestPass, one_client};
-use crate::http1::Fault;
+use crate::http1::{Fault, is_target};
 use crate::origin::Client;
 use crate::registry::Snapshot;
 use crate::throttle::{Target, TooMany};
@@ -120,7 +123,7 @@ impl Proxy {
             };
             body = self.throttle.body_limit(&self.rules, &target, body);
             let header = |name: &str| request.headers.get(name).map(http::HeaderValue::as_bytes);
-            self.throttle.admit(&self.rules, &target, header)?;
+            self.throttle.admit(&self.rules, &target, Instant::now(), header)?;
         }
         match body {
             Some(most) if content_length(&request.headers).is_some_and(|length| length > most) => Err(BODY_TOO_LARGE),
@@ -145,8 +148,12 @@ impl Proxy {
         if bytes + request.raw_path().len() > limits.header {
             return Err(Fault::HeaderTooLarge.into());
         }
-        let expects = request.headers.get(EXPECT).map(http::HeaderValue::as_bytes);
-        if expects.is_some_and(|expects| !expects.eq_ignore_ascii_case(b"100-continue")) {
+        if !is_target(headers::query(request)) {
+            return Err(Fault::Target.into());
+        }
+        let mut expects = request.headers.get_all(EXPECT).iter().map(http::HeaderValue::as_bytes);
+        let expectation = expects.next();
+        if expects.next().is_some() || expectation.is_some_and(|value| !value.eq_ignore_ascii_case(b"100-continue")) {
             return Err(Fault::Expectation.into());
         }
         Ok(())
@@ -158,8 +165,9 @@ const TOO_MANY_REQUESTS: Refused = Refused::new(503, "too_many_requests_in_fligh
 /// A body that is larger than it may be.
 pub(super) const BODY_TOO_LARGE: Refused = Refused::new(413, "body_too_large");
 
-impl From<TooMany> for Refused {
-    fn from(too_many: TooMany) -> Self {
+impl From<TooMany<'_>> for Refused {
+    fn from(too_many: TooMany<'_>) -> Self {
+        debug!("too many requests for rule {}", too_many.rule);
         Refused { retry_after: Some(too_many.retry_after), ..Refused::new(429, "rate_limited") }
     }
 }

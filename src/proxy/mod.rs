@@ -250,7 +250,9 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
-        context.first_byte.get_or_insert_with(Instant::now);
+        if !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS {
+            context.first_byte.get_or_insert_with(Instant::now);
+        }
         if self.drain.begun() {
             // The request came before the stop, so it could not be told then that it is the connection's last.
             session.set_keepalive(None);

@@ -31,9 +31,13 @@ pub(super) async fn send(session: &mut Session, header: ResponseHeader) -> Resul
     let head = session.req_header().method == http::Method::HEAD;
     session.write_response_header(Box::new(header), head).await?;
     if !head {
-        session.write_response_body(Some(Bytes::from(text)), true).await?;
+        session.write_response_body(Some(Bytes::from(text)), true).await
+    } else if session.is_http2() {
+        // The framework does not end the stream with the header, and resets it if nobody ends it.
+        session.as_downstream_mut().finish_body().await
+    } else {
+        Ok(())
     }
-    Ok(())
 }
 
 fn text(status: StatusCode) -> String {

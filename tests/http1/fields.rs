@@ -208,6 +208,8 @@ fn expectations() -> Vec<Case> {
         Case::new("an unknown expectation", field("Expect: 200-ok"), &[417]),
         Case::new("a known and an unknown expectation", field("Expect: 100-continue, x"), &[417]),
         Case::new("an expectation with a parameter", field("Expect: 100-continue;x=y"), &[417]),
+        Case::new("a type that Connection takes away", five("Connection: content-type\r\nContent-Type: text/xml"), &[400]),
+        Case::new("a SOAPAction that Connection takes away", field("Connection: close, SOAPAction\r\nSOAPAction: urn:x"), &[400]),
         Case::new("an upgrade to something unknown", field("Connection: Upgrade\r\nUpgrade: foo"), &[501]),
         Case::new("an upgrade to TLS", field("Connection: Upgrade\r\nUpgrade: TLS/1.0"), &[501]),
         Case::new("an upgrade to WebSocket or something unknown", field("Connection: Upgrade\r\nUpgrade: websocket, foo"), &[501]),

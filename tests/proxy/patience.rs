@@ -61,7 +61,7 @@ fn http2_connections_without_requests_end() {
     let dir = TempDir::new("h2");
     let edge = Certificate::self_signed(dir.path(), "edge", "DNS:esb.test");
     let tls = format!("tls: {{ certificate: {}, key: {} }}", edge.certificate.display(), edge.key.display());
-    let listener = format!("role: worker, endpoint: servlet, {tls}, timeouts: {{ idle: 1s }}");
+    let listener = format!("role: worker, endpoint: servlet, {tls}, timeouts: {{ handshake: 1s }}");
     let elb = Elb::start(&Topology::workers(&[node.address()]).listener("web", &listener));
     // It agrees on HTTP/2 and then says nothing, not even the preface.
     let mut silent = Command::new("openssl")

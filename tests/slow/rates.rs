@@ -185,12 +185,14 @@ const POST: u8 = 0x83;
 #[test]
 fn http2_connections_on_which_nothing_moves_end() {
     let node = StubNode::worker("w1");
-    let (elb, _dir) = tls(&node, "timeouts: { idle: 2s, header: 2s, read: 2s, write: 2s, handshake: 10s }");
+    let (elb, _dir) = tls(&node, "timeouts: { idle: 2s, header: 2s, read: 2s, write: 2s, handshake: 6s }");
     let mut clients: Vec<(&str, Http2)> =
-        ["silent", "begun", "half a header", "no body", "answered"].map(|what| (what, Http2::open(&elb))).into();
+        ["silent", "half a preface", "begun", "half a header", "no body", "answered"].map(|what| (what, Http2::open(&elb))).into();
     for (what, client) in &mut clients {
-        if *what != "silent" {
-            client.begin();
+        match *what {
+            "silent" => {}
+            "half a preface" => client.send(b"P"),
+            _ => client.begin(),
         }
         match *what {
             "half a header" => client.headers(GET, 1),

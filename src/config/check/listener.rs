@@ -63,6 +63,15 @@ fn origin(raw: &RawListener, problems: &mut Problems) -> Origin {
     {
         problems.error(&header.at, "has no effect without trusted_proxies", "only with trusted_proxies");
     }
+    for (field, what) in [
+        (&raw.trusted_proxies, "everybody can speak for any client"),
+        (&raw.proxy_protocol, "everybody can say to be any client"),
+    ] {
+        let networks = field.value().map_or(&[][..], |networks| &networks.items);
+        for network in networks.iter().filter(|network| network.value.prefix_len() == 0) {
+            problems.warning(&network.at, format!("{what}: {} is every address", network.value));
+        }
+    }
     let networks = |field: &Field<Items<ipnet::IpNet>>| field.value().map(Items::values).unwrap_or_default();
     Origin {
         proxy_protocol: networks(&raw.proxy_protocol),

@@ -12,7 +12,7 @@ use crate::config::problem::{Problems, Spot};
 use crate::config::tree::Node;
 use crate::config::units::DAY;
 use crate::config::values::{
-    BIND_RULE, HEADER_RULE, bind, boolean, duration, file, header_name, number, or_off, parsed, size, word,
+    BIND_RULE, HIDE_RULE, bind, boolean, duration, file, hideable, number, or_off, parsed, size, word,
 };
 use crate::ids::{Endpoint, PathMode};
 
@@ -171,7 +171,7 @@ impl RawResponse {
             nosniff: fields.field("nosniff", boolean),
             frame_options: fields.field("frame_options", or_off(word(FrameOptions::WORDS))),
             referrer_policy: fields.field("referrer_policy", or_off(word(ReferrerPolicy::WORDS))),
-            hide: fields.field("hide", set("a list of names of headers", parsed(HEADER_RULE, header_name))),
+            hide: fields.field("hide", set("a list of names of headers", parsed(HIDE_RULE, hideable))),
             cookies: fields.field("cookies", RawCookies::read),
         };
         fields.close();

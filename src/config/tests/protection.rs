@@ -28,6 +28,7 @@ fn of_listeners() {
         ("response: { cookies: { same_site: no } }", "same_site: \"no\" is not known"),
         ("response: { frame_options: allow }", "frame_options: \"allow\" is not known; allowed: deny, sameorigin"),
         ("response: { hide: [\"a b\"] }", "hide[0]: \"a b\" is not the name of a header"),
+        ("response: { hide: [Content-Length] }", "hide[0]: \"Content-Length\" is needed to understand the answer"),
         ("response: { hide: [Server, server] }", "hide[1]: is in the list twice"),
     ];
     for (key, fragment) in rows {
@@ -61,4 +62,15 @@ fn of_rules_and_access() {
     one_problem("server: { grace", &many, 26, "65 rules; allowed: at most 64 rules", Severity::Error);
     let access = "services: [echo]\n    access: { manager: { allow: [x] } }";
     one_problem("services: [echo]", access, 17, "access.manager.allow[0]: \"x\" is not a network", Severity::Error);
+}
+
+#[test]
+fn whoever_trusts_everybody_is_warned() {
+    for (key, fragment) in [
+        ("trusted_proxies: [10.0.0.1, 0.0.0.0/0]", "trusted_proxies[1]: everybody can speak for any client"),
+        ("proxy_protocol: ['::/0']", "proxy_protocol[0]: everybody can say to be any client: ::/0 is every address"),
+    ] {
+        let by = format!("    {key}\n    endpoint: pass");
+        one_problem("    endpoint: pass", &by, 5, fragment, Severity::Warning);
+    }
 }

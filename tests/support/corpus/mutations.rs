@@ -83,6 +83,7 @@ fn encode_segment(rng: &mut Rng, target: &mut Vec<u8>) {
     target.splice(slash + 1..end, code);
 }
 
+#[expect(clippy::ptr_arg, reason = "all mutations have one type")]
 fn flip_case(rng: &mut Rng, target: &mut Vec<u8>) {
     let whole = rng.below(4);
     let Some(at) = place(rng, target, |b| b.is_ascii_alphabetic()) else { return };
@@ -146,7 +147,8 @@ fn end_of_segment(rng: &mut Rng, target: &mut Vec<u8>) {
     let Some(from) = place(rng, target, |_| true) else { return };
     let end = path_end(target);
     let at = (from + 1..end).find(|&at| target[at] == b'/').unwrap_or(end);
-    insert(target, at, *rng.pick(ENDINGS));
+    let ending = *rng.pick(ENDINGS);
+    insert(target, at, ending);
 }
 
 fn insert_anywhere(rng: &mut Rng, target: &mut Vec<u8>) {
@@ -190,7 +192,8 @@ fn climb(rng: &mut Rng, target: &mut Vec<u8>) {
     }
     let one = *rng.pick(UPS);
     for _ in 0..levels {
-        front.extend_from_slice(if rng.one_in(4) { *rng.pick(UPS) } else { one });
+        let up = if rng.one_in(4) { *rng.pick(UPS) } else { one };
+        front.extend_from_slice(up);
     }
     insert(target, 0, &front);
 }
