@@ -6,6 +6,8 @@
 PROFILE ?= dev
 CARGO_FLAGS ?=
 PROPTEST_CASES ?= 20000
+# Mutated management URLs for each way to the nodes, in `verify`.
+CORPUS ?= 100000
 export FUZZ_SECONDS ?= 60
 
 # Arguments of the demo, for example: make run DEMO="--public 127.0.0.1:8080"
@@ -15,7 +17,7 @@ conf_files = $(shell find conf -type f \( -name '*.yaml' -o -name '*.yml' \) 2>/
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test check-conf fmt fmt-check lint doc bench image tomcat-image cluster cluster-dual \
-	cluster-down container-tests validate-kubernetes verify deny fuzz clean
+	cluster-down container-tests validate-kubernetes verify boundary-table deny fuzz clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,8 +87,12 @@ fuzz: ## run each fuzz target for FUZZ_SECONDS (60)
 	@tools/setup build
 	tools/fuzz
 
-verify: deny fuzz ## what takes long: dependencies, fuzzing, and property tests with many cases
-	PROPTEST_CASES=$(PROPTEST_CASES) cargo test $(CARGO_FLAGS)
+boundary-table: ## the management boundary behind other balancers, as the table in README.md
+	@tools/setup build test bench
+	cargo bench $(CARGO_FLAGS) --profile dev --bench boundary
+
+verify: deny fuzz ## what takes long: dependencies, fuzzing, property tests with many cases, the whole corpus of the boundary
+	PROPTEST_CASES=$(PROPTEST_CASES) CARBON_ELB_CORPUS=$(CORPUS) cargo test $(CARGO_FLAGS)
 
 clean: ## remove what was built
 	cargo clean

@@ -17,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::admin::Admin;
+use crate::classify::Classifier;
 use crate::config::{AccessLog, Config, Listener};
 use crate::discovery;
 use crate::edge::{
@@ -116,6 +117,20 @@ impl App {
     /// # Errors
     /// See [`StartError`]. Nothing is left open.
     pub fn balancer(config: Config) -> Result<Self, StartError> {
+        let classifier = Classifier::new(&config);
+        App::balancer_with(config, classifier)
+    }
+
+    /// As [`App::balancer`], but everything goes to the workers: see [`Classifier::unclassified`].
+    ///
+    /// # Errors
+    /// As [`App::balancer`].
+    #[doc(hidden)]
+    pub fn unclassified(config: Config) -> Result<Self, StartError> {
+        App::balancer_with(config, Classifier::unclassified())
+    }
+
+    fn balancer_with(config: Config, classifier: Classifier) -> Result<Self, StartError> {
         let config = Arc::new(config);
         let threads = config.server.threads.unwrap_or_else(available_threads);
         let metrics = Arc::new(Metrics::new().map_err(|e| StartError::Metrics(e.to_string()))?);
@@ -123,7 +138,7 @@ impl App {
         let access = AccessWriter::open(&config.server.access_log, metrics.access_lines_lost().clone())
             .map_err(|e| StartError::AccessLog(config.server.access_log.clone(), e))?;
         let access = Arc::new(access);
-        let registry = Arc::new(Registry::new(config.clone(), metrics.clone()));
+        let registry = Arc::new(Registry::new(config.clone(), classifier, metrics.clone()));
 
         let open_files = limits::raise_open_files();
         limits::warn_if_low(open_files);

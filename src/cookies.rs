@@ -28,7 +28,10 @@ pub fn harden(value: &[u8], settings: CookieSettings) -> Option<Vec<u8>> {
 fn has_attribute(value: &[u8], attribute: &[u8]) -> bool {
     value.split(|&byte| byte == b';').skip(1).any(|part| {
         let name = part.split(|&byte| byte == b'=').next().unwrap_or_default();
-        name.trim_ascii().eq_ignore_ascii_case(attribute)
+        let spaces = |byte: &&u8| !matches!(byte, b' ' | b'\t');
+        let start = name.iter().position(|byte| spaces(&byte)).unwrap_or(name.len());
+        let end = name.iter().rposition(|byte| spaces(&byte)).map_or(start, |last| last + 1);
+        name.get(start..end).is_some_and(|name| name.eq_ignore_ascii_case(attribute))
     })
 }
 

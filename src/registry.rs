@@ -83,12 +83,11 @@ struct NodeState {
 
 impl Registry {
     /// Builds the pools that the listeners of `config` lead to and publishes a first snapshot.
-    pub fn new(config: Arc<Config>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(config: Arc<Config>, classifier: Classifier, metrics: Arc<Metrics>) -> Self {
         let mut keys = 0..;
         let clusters: Vec<ClusterState> =
             config.clusters.iter().map(|cluster| ClusterState::new(cluster, &config, &metrics, &mut keys)).collect();
-        let classifier = Arc::new(Classifier::new(&config));
-        let first = snapshot(0, classifier, &config, &clusters);
+        let first = snapshot(0, Arc::new(classifier), &config, &clusters);
         let registry =
             Registry { config, metrics, state: Mutex::new(clusters), published: ArcSwap::from_pointee(first) };
         registry.show_all_nodes();
@@ -299,7 +298,8 @@ clusters:
 
     fn registry(yaml: &str) -> Registry {
         let config = crate::config::parse(yaml, Path::new(".")).unwrap_or_else(|problems| panic!("{problems}")).config;
-        Registry::new(Arc::new(config), Arc::new(Metrics::new().unwrap()))
+        let classifier = Classifier::new(&config);
+        Registry::new(Arc::new(config), classifier, Arc::new(Metrics::new().unwrap()))
     }
 
     /// The ids of the members that `picks` requests in a row go to.

@@ -129,7 +129,7 @@ fn scan_chunks(pieces: &[&[u8]]) -> Result<Scanned, Fault> {
 /// The length of a chunked body, for a reader who looks for line ends first.
 fn read_chunks(body: &[u8]) -> Option<usize> {
     let mut at = 0;
-    let mut line = |at: &mut usize| {
+    let line = |at: &mut usize| {
         let end = *at + body[*at..].windows(2).position(|window| window == b"\r\n")?;
         let line = &body[*at..end];
         *at = end + 2;

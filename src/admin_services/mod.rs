@@ -46,15 +46,19 @@ impl AdminTable {
 
 /// The form in which a segment is looked up in a table that denies: in lower case as Java sees it, and cut at a decoded
 /// `?` or `#`, which a second reader would take for the end of the path.
+pub(crate) fn fold(segment: &[u8]) -> Folded {
+    lower(segment.split(|b| matches!(b, b'?' | b'#')).next().unwrap_or_default())
+}
+
+/// `text` in lower case as Java sees it.
 ///
 /// Java's `equalsIgnoreCase` and `toLowerCase` take the Kelvin sign for `k`, `ſ` for `s`, `İ` and `ı` for `i`. No other
 /// character outside ASCII becomes an ASCII letter.
-pub(crate) fn fold(segment: &[u8]) -> Folded {
+pub(crate) fn lower(text: &[u8]) -> Folded {
     let mut folded = Folded::new();
-    let mut rest = segment;
+    let mut rest = text;
     while let Some((&first, after)) = rest.split_first() {
         let (byte, taken) = match rest {
-            [b'?' | b'#', ..] => break,
             [0xe2, 0x84, 0xaa, ..] => (b'k', 3),
             [0xc5, 0xbf, ..] => (b's', 2),
             [0xc4, 0xb0 | 0xb1, ..] => (b'i', 2),

@@ -105,6 +105,8 @@ pub struct Classifier {
     hosts: [HostTable; 2],
     /// As [`Config::clusters`].
     clusters: Vec<Rules>,
+    /// Decides nothing, see [`Classifier::unclassified`]. False in every classifier that is made from a configuration.
+    off: bool,
 }
 
 impl Classifier {
@@ -118,11 +120,21 @@ impl Classifier {
             }
         }
         let clusters = config.clusters.iter().map(|cluster| Rules::new(cluster, Arc::clone(&built_in))).collect();
-        Classifier { hosts, clusters }
+        Classifier { hosts, clusters, off: false }
+    }
+
+    /// Sends everything to the workers of the first cluster. No configuration and no command leads here: it is for tests
+    /// that have to show that they would notice a classifier that refuses nothing.
+    #[doc(hidden)]
+    pub fn unclassified() -> Self {
+        Classifier { hosts: [HostTable::default(), HostTable::default()], clusters: Vec::new(), off: true }
     }
 
     /// Where a request goes, or why it goes nowhere.
     pub fn classify<'p>(&self, facts: &Facts<'p>) -> Result<Decision<'p>, Refusal> {
+        if self.off {
+            return Ok(Decision { cluster: 0, role: Role::Worker, class: Class::Service, tenant: None, forward: None });
+        }
         let host = Host::parse(facts.host).map_err(Refusal::early)?;
         let target = self.target(facts.serves, &host).ok_or(Refusal::early(Reason::HostUnknown))?;
         let labelled = |reason| Refusal { reason, cluster: Some(target.cluster()) };
@@ -149,6 +161,9 @@ impl Classifier {
             return Ok(());
         }
         let path = decision.forward.as_deref().unwrap_or(facts.path);
+        // Decoded: a reader may see `services` at the end of `/service%73` and of `/services;jsessionid=1`.
+        let canonical = Canonical::strict(path);
+        let path = canonical.as_ref().map_or(path, Canonical::as_bytes);
         let checked = match self.clusters.get(decision.cluster) {
             Some(rules) => rules.check_query(facts.endpoint, path, query),
             None => Ok(()), // the decision is not this classifier's

@@ -19,6 +19,7 @@ use std::ops::Deref;
 use smallvec::SmallVec;
 
 use super::Reason;
+use super::segments::after_each;
 
 /// A path on the stack, if it is no longer than most.
 pub type PathBytes = SmallVec<[u8; 256]>;
@@ -122,7 +123,9 @@ const FILE_ENDINGS: [&[u8]; 19] = [
 pub(super) fn is_session_id(parameter: &[u8]) -> bool {
     let in_value = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'!' | b'-');
     let value = parameter.strip_prefix(b";jsessionid=").unwrap_or_default();
-    !value.is_empty() && value.iter().all(in_value) && !ends_like_a_file(value)
+    // Axis2 looks for the name of a service behind the last `services` in the raw address, and so in here too.
+    let names_service = after_each(value, b"services").next().is_some();
+    !value.is_empty() && value.iter().all(in_value) && !ends_like_a_file(value) && !names_service
 }
 
 fn ends_like_a_file(value: &[u8]) -> bool {

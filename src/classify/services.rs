@@ -6,7 +6,7 @@ use ahash::AHashSet;
 
 use super::Reason;
 use super::segments::{after_each, is, is_end, is_plain, split};
-use crate::admin_services::{AdminTable, fold, parts};
+use crate::admin_services::{AdminTable, fold, lower, parts};
 use crate::config::Services;
 
 /// Tenants in a row that are skipped behind `services`. Carbon knows one; the bound keeps the work linear in the length
@@ -59,6 +59,10 @@ impl ServiceRules {
             let judgement = self.judge_name(name);
             let tenant = if is(name, b"t") { split(after).filter(|(tenant, _)| !tenant.is_empty()) } else { None };
             match tenant {
+                // A second reader cuts `/services/t/x%3Fy/echo` to the list of a tenant's services.
+                Some((tenant, _)) if tenant.iter().any(|b| matches!(b, b'?' | b'#')) => {
+                    return Judgement::Admin { exact: false };
+                }
                 Some((_, rest)) if !matches!(judgement, Judgement::Admin { .. }) => tail = rest,
                 _ => return judgement,
             }
@@ -68,6 +72,10 @@ impl ServiceRules {
 
     fn judge_name(&self, name: &[u8]) -> Judgement {
         let folded = fold(name);
+        if name.iter().any(|b| matches!(b, b'?' | b'#')) {
+            // A second reader cuts the name there, and `/services/%3Fx` to the list of all services. No service has such a name.
+            return Judgement::Admin { exact: false };
+        }
         if let Some(spelled) = self.find_admin(&folded) {
             return Judgement::Admin { exact: parts(name).any(|part| part == spelled) };
         }
@@ -103,16 +111,22 @@ impl ServiceRules {
         if segment.len() < b"services".len() {
             return false; // folding never makes it longer
         }
-        let folded;
-        let segment = if is_plain(segment) {
-            segment
-        } else {
-            folded = fold(segment);
-            &folded
-        };
-        let names_admin = |behind: &[u8]| match behind.split_first() {
+        if is_plain(segment) {
+            return self.hidden_in(segment, tail);
+        }
+        // Who reads the raw address does not cut it at an encoded `?`; who decodes it first may.
+        self.hidden_in(&lower(segment), tail) || self.hidden_in(&fold(segment), tail)
+    }
+
+    fn hidden_in(&self, segment: &[u8], tail: &[u8]) -> bool {
+        let names_admin = |behind: &[u8]| match skip_character(behind) {
             None => matches!(self.judge(tail), Judgement::Admin { .. }),
-            Some((_, skipped)) => [behind, skipped].iter().any(|name| self.find_admin(&fold(name)).is_some()),
+            Some(skipped) => {
+                // `services-t/TENANT/NAME`
+                let tenant = if is(skipped, b"t") { split(tail) } else { None };
+                [behind, skipped].iter().any(|name| self.find_admin(&fold(name)).is_some())
+                    || tenant.is_some_and(|(_, rest)| matches!(self.judge(rest), Judgement::Admin { .. }))
+            }
         };
         let mut occurrences = after_each(segment, b"services").enumerate();
         occurrences.any(|(count, behind)| count >= MOST_OCCURRENCES || names_admin(behind))
@@ -126,25 +140,53 @@ impl ServiceRules {
     pub(super) fn check_query(&self, path: &[u8], query: &[u8], all: bool) -> Result<(), Reason> {
         // The one character that is skipped can be the question mark.
         let behind_path = after_each(path, b"services").next().filter(|behind| behind.is_empty()).map(|_| query);
-        if behind_path.is_some_and(|query| matches!(self.judge_name(first_name(query)), Judgement::Admin { .. })) {
+        if behind_path.is_some_and(|query| self.admin_behind(query)) {
             return Err(Reason::AdminServiceInQuery);
         }
         for (count, behind) in after_each(query, b"services").enumerate() {
             if count >= MOST_OCCURRENCES {
                 return Err(Reason::AdminServiceInQuery);
             }
+            let admin = match skip_character(behind) {
+                // Most often the name of a parameter, so that only the tables count.
+                Some(name) if behind.starts_with(b"&") => self.find_admin(&fold(first_name(name))).is_some(),
+                Some(name) => self.admin_behind(name),
+                None => false,
+            };
+            if admin {
+                return Err(Reason::AdminServiceInQuery);
+            }
             let before = query.get(..query.len() - behind.len()).unwrap_or_default();
             let end = behind.iter().position(|b| matches!(b, b'?' | b'&')).unwrap_or(behind.len());
-            match self.judge(behind.get(..end).unwrap_or_default()) {
-                Judgement::Admin { .. } => return Err(Reason::AdminServiceInQuery),
-                Judgement::Unlisted if all && before.ends_with(b"/services") && behind.starts_with(b"/") => {
-                    return Err(Reason::ServiceInQueryNotListed);
-                }
-                _ => {}
+            let unlisted = self.judge(behind.get(..end).unwrap_or_default()) == Judgement::Unlisted;
+            if unlisted && all && before.ends_with(b"/services") && behind.starts_with(b"/") {
+                return Err(Reason::ServiceInQueryNotListed);
             }
         }
         Ok(())
     }
+
+    /// Whether the name at the begin of `behind` is an admin service, tenants (`t/{tenant}/`) skipped as in
+    /// [`ServiceRules::judge`].
+    fn admin_behind(&self, mut behind: &[u8]) -> bool {
+        for _ in 0..MOST_TENANTS {
+            let name = first_name(behind);
+            if matches!(self.judge_name(name), Judgement::Admin { .. }) {
+                return true;
+            }
+            let tenant = behind.get(name.len()..).and_then(split).filter(|_| is(name, b"t"));
+            let Some(rest) = tenant.and_then(|(_, rest)| rest.get(1..)) else { return false };
+            behind = rest;
+        }
+        true
+    }
+}
+
+/// What follows the first character, which may take several bytes; `None` if there is none.
+fn skip_character(text: &[u8]) -> Option<&[u8]> {
+    let (_, rest) = text.split_first()?;
+    let end = rest.iter().position(|b| !matches!(b, 0x80..=0xbf)).unwrap_or(rest.len());
+    rest.get(end..)
 }
 
 /// What is in front of the first `/`, `?` or `&`.
@@ -221,7 +263,15 @@ mod tests {
             ("servicesuseradmin.x", "", true),
             ("xservices.logviewer", "/op", true),
             ("xservices.UserAdmin.SERVICES", "", true), // a decoy behind it
-            ("services-administration", "", false),     // inside a segment only the tables count
+            ("services-t", "/x/UserAdmin", true),
+            ("services／t", "/x/UserAdmin", true), // one character, three bytes
+            ("#services", "/LogViewer", true),     // no end for who does not decode
+            ("a?b-services", "/t/x/LogViewer", true),
+            ("services?UserAdmin", "", true), // the question mark is skipped
+            ("services?", "/UserAdmin", true),
+            ("#services", "/echo", false),
+            ("services-t", "/UserAdmin", false),    // a tenant of this name
+            ("services-administration", "", false), // inside a segment only the tables count
             ("servicesAdmin", "", false),
             ("services", "/echo", false),
             ("service", "/UserAdmin", false),
@@ -258,6 +308,12 @@ mod tests {
             ("/services/echo", "x=SERVICES/UserAdmin", admin, admin), // not found by Axis2, and no loss
             ("/api/services", "UserAdmin/op", admin, admin),          // the question mark is skipped
             ("/api/Services", "UserAdmin", admin, admin),
+            ("/api/services", "t/wso2.com/UserAdmin", admin, admin),
+            ("/api/services", "t/wso2.com", Ok(()), Ok(())),
+            ("/pizza", "x=services?UserAdmin", admin, admin), // whichever character is skipped
+            ("/pizza", "x=services?t/wso2.com/UserAdmin", admin, admin),
+            ("/pizza", "x=services&UserAdmin/op", admin, admin),
+            ("/pizza", "x=services&isAdmin=true", Ok(()), Ok(())), // a parameter
             ("/api/services", "wsdl", Ok(()), Ok(())),
             ("/api/services", "limit=10", Ok(()), Ok(())), // ordinary words are no names of services
             ("/api/servicesx", "UserAdmin", Ok(()), Ok(())),

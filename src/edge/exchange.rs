@@ -24,6 +24,10 @@ pub struct Exchange {
     /// Index into [`Fault::ALL`], plus one; 0 if there is none.
     fault: AtomicU8,
     upgraded: AtomicBool,
+    /// Bytes that the chunks of the body have announced so far. HTTP/1 only.
+    announced: AtomicU64,
+    /// Bytes that the body may have, plus one; 0 if there is no limit.
+    body_limit: AtomicU64,
     /// Bytes of the body that came in so far, and whether more are awaited. HTTP/2 only.
     body: AtomicU64,
     awaits_body: AtomicBool,
@@ -61,6 +65,25 @@ impl Exchange {
         }
     }
 
+    /// Tells how large the body may be.
+    pub fn limit_body(&self, most: u64) {
+        self.body_limit.store(most.saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// How large the body will be at least, as far as its chunks have told.
+    pub fn announced(&self) -> u64 {
+        self.announced.load(Ordering::Relaxed)
+    }
+
+    /// Tells how large the body will be at least. Returns whether that is allowed.
+    pub(super) fn announce(&self, bytes: u64) -> bool {
+        self.announced.store(bytes, Ordering::Relaxed);
+        match self.body_limit.load(Ordering::Relaxed) {
+            0 => true,
+            above => bytes < above,
+        }
+    }
+
     pub(super) fn is_upgraded(&self) -> bool {
         self.upgraded.load(Ordering::Relaxed)
     }
@@ -73,6 +96,8 @@ impl Exchange {
     /// For the next request of the same connection.
     pub(super) fn reset(&self) {
         self.fault.store(0, Ordering::Relaxed);
+        self.announced.store(0, Ordering::Relaxed);
+        self.body_limit.store(0, Ordering::Relaxed);
     }
 
     /// Returns when the body comes in too slowly: when it pauses for `pause`, or when less than `rate` bytes a second

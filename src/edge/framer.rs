@@ -76,7 +76,7 @@ impl Framer {
     }
 
     /// Whether the next request may be handed on, or must be waited for.
-    pub(super) fn head_complete(&mut self) -> Result<bool, Fault> {
+    pub(super) fn head_complete(&mut self, exchange: &Exchange) -> Result<bool, Fault> {
         if self.head.is_none() {
             self.head = self.scanner.scan(&self.buffer)?;
         }
@@ -88,6 +88,8 @@ impl Framer {
             if !chunks.has_begun() {
                 return Ok(false);
             }
+            // How much is allowed is known when it is decided where the request goes.
+            exchange.announce(chunks.announced());
         }
         let framing = head.framing;
         let left = match self.head.take() {
@@ -185,7 +187,7 @@ impl Framer {
             move_bytes(&mut self.buffer, out, usize::MAX);
         }
         let piece = out.filled().get(before..).unwrap_or_default();
-        match self.phase.take(piece) {
+        match self.phase.take(piece, exchange) {
             Ok(taken) => {
                 // What is behind the body comes before what is still in the buffer.
                 if let Some(behind) = piece.get(taken..).filter(|behind| !behind.is_empty()) {
@@ -222,7 +224,7 @@ impl Framer {
 
 impl Phase {
     /// How much of a piece belongs to the body; goes on behind it.
-    fn take(&mut self, piece: &[u8]) -> Result<usize, Fault> {
+    fn take(&mut self, piece: &[u8], exchange: &Exchange) -> Result<usize, Fault> {
         match self {
             Phase::Length(left) => {
                 let taken = usize::try_from(*left).map_or(piece.len(), |left| left.min(piece.len()));
@@ -231,6 +233,9 @@ impl Phase {
             }
             Phase::Chunked(chunks) => {
                 let scanned = chunks.scan(piece)?;
+                if !exchange.announce(chunks.announced()) {
+                    return Err(Fault::BodyTooLarge);
+                }
                 if scanned.ended {
                     *self = Phase::Complete;
                 }

@@ -11,6 +11,11 @@ use tokio::net::TcpStream;
 /// Bytes of the longest header of version 1.
 const LONGEST_V1: usize = 107;
 
+/// How a header of version 1 begins.
+const LINE: &[u8] = b"PROXY ";
+/// How a header of version 2 begins.
+const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+
 /// A header of version 2 may hold further fields, of which none are used here.
 const LONGEST: usize = 4096;
 
@@ -58,7 +63,12 @@ pub(super) async fn read(stream: &mut TcpStream) -> Result<Told, &'static str> {
 
 /// Reads a header from the first bytes of a connection.
 pub fn parse(received: &[u8]) -> Parsed {
-    let line = received.starts_with(b"PROXY ");
+    let may_be = |header: &[u8]| header.iter().zip(received).all(|(wanted, byte)| wanted == byte);
+    if !may_be(LINE) && !may_be(SIGNATURE) {
+        // The library takes `P`, with which `POST` begins as well, for the beginning of a line.
+        return Parsed::Invalid;
+    }
+    let line = received.starts_with(LINE);
     let ends = received.windows(2).take(LONGEST_V1).any(|window| window == b"\r\n");
     if line && received.len() < LONGEST_V1 && !ends {
         // The library takes some beginnings of a line for a malformed line.
@@ -77,6 +87,10 @@ pub fn parse(received: &[u8]) -> Parsed {
 }
 
 fn version_1(header: &v1::Header<'_>) -> Parsed {
+    if !header.header.ends_with("\r\n") {
+        // The library ends a line at any CR and the character behind it.
+        return Parsed::Invalid;
+    }
     let client = match header.addresses {
         v1::Addresses::Tcp4(tcp) => Some((tcp.source_address, tcp.source_port).into()),
         v1::Addresses::Tcp6(tcp) => Some((tcp.source_address, tcp.source_port).into()),
@@ -104,8 +118,6 @@ fn complete(client: Option<SocketAddr>, len: usize) -> Parsed {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
     /// A header of version 2.
     fn v2(command: u8, family: u8, addresses: &[u8]) -> Vec<u8> {

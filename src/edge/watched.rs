@@ -114,7 +114,7 @@ impl Watched {
     fn poll_next(&mut self, context: &mut Context<'_>, deadline: &mut Option<(bool, Instant)>) -> Poll<Next> {
         let Protocol::Http1(http1) = &mut self.protocol else { return Poll::Ready(Next::End) };
         loop {
-            match http1.framer.head_complete() {
+            match http1.framer.head_complete(&http1.exchange) {
                 Ok(true) => {
                     self.activity.begin();
                     return Poll::Ready(Next::Request);

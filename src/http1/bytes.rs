@@ -36,6 +36,11 @@ pub(super) fn is_target(byte: u8) -> bool {
     KINDS[usize::from(byte)] & TARGET != 0
 }
 
+/// A byte of a host, a port or what is between (RFC 3986, 3.2.2), without the comma, which some take for a list.
+pub(super) fn is_host(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(&byte)
+}
+
 pub(super) fn is_value(byte: u8) -> bool {
     KINDS[usize::from(byte)] & VALUE != 0
 }

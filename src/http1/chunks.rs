@@ -14,8 +14,10 @@ const MOST_DIGITS: u8 = 16;
 enum State {
     /// In the size of a chunk, behind so many digits.
     Size { digits: u8 },
+    /// In the space between a size and its extension, behind so many bytes.
+    SizeSpace { bytes: usize },
     /// In an extension, behind so many bytes.
-    Extension { bytes: usize },
+    Extension { bytes: usize, quoted: Quoted },
     /// Before the line feed of a size.
     SizeEnd,
     /// In the data, with so many bytes to come.
@@ -38,6 +40,26 @@ enum State {
     End,
 }
 
+/// Whether a byte of an extension is in quotes, where the line cannot end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Quoted {
+    No,
+    Yes,
+    /// Behind a backslash.
+    Escaped,
+}
+
+impl Quoted {
+    fn next(self, byte: u8) -> Self {
+        match (self, byte) {
+            (Quoted::No, b'"') | (Quoted::Escaped, _) => Quoted::Yes,
+            (Quoted::Yes, b'"') => Quoted::No,
+            (Quoted::Yes, b'\\') => Quoted::Escaped,
+            (quoted, _) => quoted,
+        }
+    }
+}
+
 /// What a piece of a body is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scanned {
@@ -52,6 +74,7 @@ pub struct Scanned {
 pub struct Chunks {
     state: State,
     size: u64,
+    announced: u64,
     begun: bool,
     trailers: usize,
     most_trailers: usize,
@@ -60,12 +83,17 @@ pub struct Chunks {
 impl Chunks {
     /// At the beginning of a body, whose trailers may have so many bytes in total.
     pub fn new(most_trailers: usize) -> Self {
-        Chunks { state: State::Size { digits: 0 }, size: 0, begun: false, trailers: 0, most_trailers }
+        Chunks { state: State::Size { digits: 0 }, size: 0, announced: 0, begun: false, trailers: 0, most_trailers }
     }
 
     /// Whether the size of the first chunk is complete.
     pub fn has_begun(&self) -> bool {
         self.begun
+    }
+
+    /// The sizes of all chunks whose size is known, in total. At most `u64::MAX`.
+    pub fn announced(&self) -> u64 {
+        self.announced
     }
 
     /// Takes in the next piece.
@@ -92,13 +120,18 @@ impl Chunks {
     fn next(&mut self, byte: u8) -> Result<State, Fault> {
         match (self.state, byte) {
             (State::Size { digits }, byte) => self.size(digits, byte),
-            (State::Extension { .. }, b'\r') => Ok(State::SizeEnd),
-            (State::Extension { bytes }, byte) if is_value(byte) && bytes < LONGEST_EXTENSION => {
-                Ok(State::Extension { bytes: bytes + 1 })
+            (State::SizeSpace { bytes }, b' ' | b'\t') if bytes < LONGEST_EXTENSION => {
+                Ok(State::SizeSpace { bytes: bytes + 1 })
+            }
+            (State::SizeSpace { bytes }, b';') => Ok(State::Extension { bytes, quoted: Quoted::No }),
+            (State::Extension { quoted: Quoted::No, .. }, b'\r') => Ok(State::SizeEnd),
+            (State::Extension { bytes, quoted }, byte) if is_value(byte) && bytes < LONGEST_EXTENSION => {
+                Ok(State::Extension { bytes: bytes + 1, quoted: quoted.next(byte) })
             }
             (State::SizeEnd, b'\n') => {
                 self.begun = true;
                 let size = std::mem::take(&mut self.size);
+                self.announced = self.announced.saturating_add(size);
                 Ok(if size == 0 { State::Trailer } else { State::Data { left: size } })
             }
             (State::DataEnd, b'\r') => Ok(State::DataLineFeed),
@@ -116,7 +149,9 @@ impl Chunks {
     fn size(&mut self, digits: u8, byte: u8) -> Result<State, Fault> {
         match byte {
             b'\r' if digits > 0 => Ok(State::SizeEnd),
-            b';' if digits > 0 => Ok(State::Extension { bytes: 0 }),
+            b';' if digits > 0 => Ok(State::Extension { bytes: 0, quoted: Quoted::No }),
+            // Nothing but an extension may follow (RFC 9112, 7.1.1).
+            b' ' | b'\t' if digits > 0 => Ok(State::SizeSpace { bytes: 1 }),
             _ => {
                 let digit = char::from(byte).to_digit(16).filter(|_| digits < MOST_DIGITS).ok_or(Fault::Chunk)?;
                 self.size = self.size << 4 | u64::from(digit);
@@ -187,7 +222,6 @@ mod tests {
             ("-5\r\n", Fault::Chunk),
             (" 5\r\n", Fault::Chunk),
             ("5 \r\n", Fault::Chunk),
-            ("5 ;a\r\n", Fault::Chunk),
             ("5\n", Fault::Chunk),
             ("5\r5", Fault::Chunk),
             ("5;a\nb", Fault::Chunk),
@@ -196,6 +230,8 @@ mod tests {
             ("5;a\x7f", Fault::Chunk),
             ("00000000000000005", Fault::Chunk), // 17 digits
             ("fffffffffffffffff", Fault::Chunk),
+            ("5;a=\"\r\n", Fault::Chunk), // quotes that do not end
+            ("5;a=\"\\\"\r\n", Fault::Chunk),
             ("5\r\nhelloo", Fault::Chunk), // longer than it says
             ("5\r\nhello\n", Fault::Chunk),
             ("5\r\nhello\rx", Fault::Chunk),
@@ -212,6 +248,13 @@ mod tests {
             (&long_trailer, Fault::TrailerTooLarge),
         ] {
             assert_eq!(scan(body.as_bytes()), Err(fault), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn space_may_precede_an_extension() {
+        for body in ["5 ;a\r\nhello\r\n0\r\n\r\n", "5\t \t;\ta = \"\\\"b;\"\r\nhello\r\n0 ;b\r\n\r\n"] {
+            assert_eq!(scan(body.as_bytes()), Ok(Scanned { taken: body.len(), ended: true }), "{body:?}");
         }
     }
 

@@ -72,6 +72,8 @@ faults! {
     Trailer = 400, "http_trailer";
     /// Trailers that are larger than `limits.header`.
     TrailerTooLarge = 431, "http_trailer_too_large";
+    /// Chunks that announce more than the body may have.
+    BodyTooLarge = 413, "body_too_large";
     /// A header that was not complete in time.
     HeaderTooSlow = 408, "header_too_slow";
     /// A body that came more slowly than `limits.body_rate`.

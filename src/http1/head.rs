@@ -1,6 +1,6 @@
 //! The header of a request, line by line as it comes in.
 
-use super::bytes::is_token;
+use super::bytes::{is_host, is_token};
 use super::target::{Absolute, Rewrite};
 use super::{Fault, field, target};
 
@@ -93,6 +93,10 @@ impl HeadScanner {
                 return Err(self.too_large());
             }
             let line = received.get(self.line..end).unwrap_or_default();
+            if !self.started && line.len() > self.longest_request_line() {
+                // As if it had come in pieces, below.
+                return Err(Fault::TargetTooLong);
+            }
             let line = line.strip_suffix(b"\r").ok_or(Fault::LineEnding)?;
             let at = std::mem::replace(&mut self.line, end + 1);
             match (self.started, line.is_empty()) {
@@ -107,10 +111,15 @@ impl HeadScanner {
         if received.len() - self.skip > self.limits.header {
             return Err(self.too_large());
         }
-        if !self.started && received.len() - self.skip > self.limits.target + LONGEST_METHOD {
+        if !self.started && received.len() - self.skip > self.longest_request_line() {
             return Err(Fault::TargetTooLong);
         }
         Ok(None)
+    }
+
+    /// Bytes of the longest request line that can be accepted, without its line feed.
+    fn longest_request_line(&self) -> usize {
+        LONGEST_METHOD + b" ".len() + self.limits.target + b" HTTP/1.1\r".len()
     }
 
     fn too_large(&self) -> Fault {
@@ -144,6 +153,9 @@ impl HeadScanner {
         if target.len() > self.limits.target {
             return Err(Fault::TargetTooLong);
         }
+        if target == b"*" && method != b"OPTIONS" {
+            return Err(Fault::Target);
+        }
         self.absolute = target::check(target, at + method.len() + 1)?;
         Ok(())
     }
@@ -172,7 +184,7 @@ impl HeadScanner {
         if self.host.is_some() {
             return Err(Fault::HostRepeated);
         }
-        if value.contains(&b'@') {
+        if !value.iter().copied().all(is_host) {
             return Err(Fault::Authority);
         }
         // What was trimmed behind the value; what precedes it is the rest.

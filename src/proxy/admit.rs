@@ -22,6 +22,16 @@ pub(super) struct Admitted {
     pub(super) pass: RequestPass,
 }
 
+impl Admitted {
+    /// Whether the body may go on, whose first chunk has `announced` so many bytes.
+    pub(super) fn fits(self, announced: u64) -> Result<Self, Refused> {
+        match self.body {
+            Some(most) if announced > most => Err(BODY_TOO_LARGE),
+            _ => Ok(self),
+        }
+    }
+}
+
 /// A request that goes nowhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Refused {

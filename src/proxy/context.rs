@@ -48,7 +48,8 @@ pub struct Context {
     /// Whether the reason is the client's doing, so that it is counted as a refusal even if a node was asked.
     blamed: bool,
     route: Option<Route>,
-    /// Bytes that the body may still have.
+    /// Bytes that the body may have, and may have still. Each attempt sends it from its beginning.
+    body_limit: Option<u64>,
     body_left: Option<u64>,
     /// The request's place among those in flight.
     _pass: Option<RequestPass>,
@@ -103,6 +104,7 @@ impl Context {
             secure: false,
             blamed: false,
             route: None,
+            body_limit: None,
             body_left: None,
             _pass: None,
             refused_cluster: None,
@@ -119,7 +121,7 @@ impl Context {
     pub(super) fn admitted(&mut self, admitted: Admitted) {
         let Admitted { route, body, pass } = admitted;
         self.route = Some(route);
-        self.body_left = body;
+        self.body_limit = body;
         self._pass = Some(pass);
     }
 
@@ -154,6 +156,7 @@ impl Context {
     pub(super) fn pick(&mut self, peer: impl FnOnce(&Pool, &Member) -> Box<HttpPeer>) -> Option<Box<HttpPeer>> {
         // The lease of an attempt that failed ends before the next member is chosen.
         self.lease = None;
+        self.body_left = self.body_limit;
         let view = self.route.as_ref()?.view()?;
         let picked = view.pick(&self.tried)?;
         if self.attempts > 0 {

@@ -157,9 +157,13 @@ impl ProxyHttp for Proxy {
         let has_body = !session.is_body_empty();
         let admitted = self
             .identify(session, context)
-            .and_then(|client| self.admit(&snapshot, session.req_header(), has_body, client));
+            .and_then(|client| self.admit(&snapshot, session.req_header(), has_body, client))
+            .and_then(|admitted| admitted.fits(context.exchange.announced()));
         match admitted {
             Ok(admitted) => {
+                if let Some(most) = admitted.body {
+                    context.exchange.limit_body(most);
+                }
                 context.admitted(admitted);
                 if session.is_http2() && !session.is_body_done() {
                     context.exchange.await_body();

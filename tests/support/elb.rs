@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Command, ExitStatus, Output};
 use std::time::{Duration, Instant};
 
@@ -71,6 +72,18 @@ impl Elb {
         limited.arg("-c").arg(format!("ulimit -n {files} && exec \"$@\"")).arg("sh").arg(command().get_program());
         limited.env_remove("RUST_LOG");
         Elb::spawn(limited, &topology.to_yaml(), &topology.listener_names())
+    }
+
+    /// Starts a balancer that does not classify (see `tests/support/unclassified.rs`): it sends everything to the
+    /// workers. With it a test shows that it would find a classifier that does nothing.
+    #[track_caller]
+    pub(crate) fn start_unclassified(topology: &Topology) -> Elb {
+        let program = Path::new(env!("CARGO_BIN_EXE_carbon-elb")).with_file_name("examples").join("unclassified");
+        let build = "`cargo test` builds it, with --test NAME only `cargo build --example unclassified` does";
+        assert!(program.exists(), "{} is not there: {build}", program.display());
+        let mut command = Command::new(program);
+        command.env_remove("RUST_LOG");
+        Elb::spawn(command, &topology.to_yaml(), &topology.listener_names())
     }
 
     #[track_caller]

@@ -4,10 +4,14 @@
 // Each test binary compiles this module for itself and uses a part of it.
 #![allow(dead_code)]
 
+pub(crate) mod boundary;
 pub(crate) mod certs;
 pub(crate) mod client;
+pub(crate) mod corpus;
 pub(crate) mod curl;
 pub(crate) mod elb;
+pub(crate) mod http1;
+pub(crate) mod http2;
 pub(crate) mod load;
 pub(crate) mod metrics;
 pub(crate) mod node;

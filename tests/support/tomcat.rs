@@ -35,10 +35,45 @@ const CONNECTORS: [(Connector, &str); 4] = [
     (Connector::Hasty, "{hasty}"),
 ];
 
+/// The web applications of a Tomcat, and what they are told.
+#[derive(Debug, Clone)]
+pub(crate) struct Applications {
+    /// Context paths, each with the folder of its application below `tests/tomcat`.
+    pub(crate) contexts: Vec<(String, &'static str)>,
+    /// System properties that the pages read.
+    pub(crate) properties: Vec<(&'static str, String)>,
+    /// Paths to be asked for at the start: the first request for a page compiles it, which takes longer than any later.
+    pub(crate) pages: Vec<String>,
+}
+
+impl Applications {
+    /// Console and services, as far as the tests of routing need them.
+    fn of_a_carbon_node() -> Applications {
+        let pages = ["/services/echo", "/services/Version", "/carbon/admin/index.jsp", "/carbon/admin/login.jsp"];
+        Applications {
+            contexts: vec![("/carbon".into(), "webapps/carbon"), ("/services".into(), "webapps/services")],
+            properties: Vec::new(),
+            pages: pages.map(String::from).to_vec(),
+        }
+    }
+
+    /// The contexts for `server.xml`.
+    fn contexts_xml(&self) -> String {
+        let context = |(path, folder): &(String, &str)| {
+            let folder = sources().join(folder);
+            // Looks for tag libraries in no jar: saves half of the start.
+            let scanner = "<JarScanner scanClassPath=\"false\" scanManifest=\"false\" />";
+            format!("<Context path=\"{path}\" docBase=\"{}\">{scanner}</Context>\n", folder.display())
+        };
+        self.contexts.iter().map(context).collect()
+    }
+}
+
 /// A Tomcat with the web applications of a Carbon node. Dropping it kills it.
 pub(crate) struct Tomcat {
     id: String,
     role: String,
+    applications: Applications,
     /// `CATALINA_BASE`.
     base: TempDir,
     certificate: Certificate,
@@ -51,6 +86,12 @@ impl Tomcat {
     /// Prepares a node; [`Tomcat::begin`] starts it.
     #[track_caller]
     pub(crate) fn new(id: &str, role: &str) -> Tomcat {
+        Tomcat::with(id, role, Applications::of_a_carbon_node())
+    }
+
+    /// Prepares a node with other applications.
+    #[track_caller]
+    pub(crate) fn with(id: &str, role: &str, applications: Applications) -> Tomcat {
         assert!(Path::new(HOME).join("bin/bootstrap.jar").exists(), "{HOME} is not there; {INSTALL}");
         let base = TempDir::new(&format!("tomcat-{id}"));
         for dir in ["conf", "temp", "logs", "work", "webapps"] {
@@ -65,7 +106,7 @@ impl Tomcat {
         }
         let certificate = Certificate::self_signed(base.path(), id, "DNS:localhost,IP:127.0.0.1");
         certificate.to_pkcs12(&base.path().join("node.p12"), KEYSTORE_PASSWORD);
-        Tomcat { id: id.into(), role: role.into(), base, certificate, ports: [0; 4], process: None }
+        Tomcat { id: id.into(), role: role.into(), applications, base, certificate, ports: [0; 4], process: None }
     }
 
     /// The id of the node.
@@ -103,6 +144,7 @@ impl Tomcat {
             // What the pages answer.
             .arg(format!("-Delb.node={}", self.id))
             .arg(format!("-Delb.role={}", self.role))
+            .args(self.applications.properties.iter().map(|(name, value)| format!("-D{name}={value}")))
             .args(["-classpath", &format!("{HOME}/bin/bootstrap.jar:{HOME}/bin/tomcat-juli.jar")])
             .args(["org.apache.catalina.startup.Bootstrap", "start"])
             // A developer's settings would change what is tested.
@@ -125,11 +167,20 @@ impl Tomcat {
                     port.unwrap_or_else(|| panic!("tomcat does not tell the port of {name}:\n{}", process.output()));
             }
         }
-        // The first request for a page compiles it, which takes longer than anything later.
-        for path in ["/services/echo", "/services/Version", "/carbon/admin/index.jsp", "/carbon/admin/login.jsp"] {
+        for path in &self.applications.pages {
             let status = get(self.address(Connector::Http), "node", path).status;
             assert!(matches!(status, 200 | 302), "{path} of {} answers {status}\n{}", self.id, process.output());
         }
+    }
+
+    /// Such as `10.1.6`, as it says at its start.
+    #[track_caller]
+    pub(crate) fn version(&self) -> String {
+        let process = self.process.as_ref().expect("it runs");
+        process.stderr.wait_for("its version", |line| {
+            let (_, version) = line.split_once("[Apache Tomcat/")?;
+            version.split([' ', ']']).next().map(str::to_owned)
+        })
     }
 
     /// Starts it again on the same ports.
@@ -167,7 +218,7 @@ impl Tomcat {
         let xml = ports
             .replace("{keystore}", &self.base.path().join("node.p12").to_string_lossy())
             .replace("{password}", KEYSTORE_PASSWORD)
-            .replace("{webapps}", &sources().join("webapps").to_string_lossy());
+            .replace("{contexts}", &self.applications.contexts_xml());
         self.base.write("conf/server.xml", &xml);
     }
 }

@@ -15,6 +15,7 @@ pub(crate) struct Topology {
     mode: String,
     product: String,
     services: String,
+    paths: String,
     servlet: String,
     passthrough: String,
     nodes: Vec<String>,
@@ -22,6 +23,7 @@ pub(crate) struct Topology {
     manager_pool: String,
     access: String,
     rules: String,
+    access_log: String,
     server: String,
 }
 
@@ -33,6 +35,7 @@ impl Topology {
             mode: "separated".into(),
             product: "esb".into(),
             services: "[echo]".into(),
+            paths: String::new(),
             servlet: "scheme: http, health: off".into(),
             passthrough: "scheme: http, health: off".into(),
             nodes: Vec::new(),
@@ -40,6 +43,7 @@ impl Topology {
             manager_pool: String::new(),
             access: String::new(),
             rules: String::new(),
+            access_log: "stdout".into(),
             server: "grace: 10s".into(),
         }
         .listener("web", "role: worker, endpoint: servlet")
@@ -93,6 +97,18 @@ impl Topology {
         self
     }
 
+    /// Sets the product.
+    pub(crate) fn product(mut self, product: &str) -> Topology {
+        self.product = product.into();
+        self
+    }
+
+    /// Sets the operator's paths, as the inside of a YAML map.
+    pub(crate) fn paths(mut self, paths: &str) -> Topology {
+        self.paths = paths.into();
+        self
+    }
+
     /// Sets the servlet endpoint.
     pub(crate) fn servlet(mut self, settings: &str) -> Topology {
         self.servlet = settings.into();
@@ -129,6 +145,12 @@ impl Topology {
         self
     }
 
+    /// Writes no access lines.
+    pub(crate) fn without_access_log(mut self) -> Topology {
+        self.access_log = "off".into();
+        self
+    }
+
     /// Sets `server`, besides the access log.
     pub(crate) fn server(mut self, settings: &str) -> Topology {
         self.server = settings.into();
@@ -154,8 +176,8 @@ impl Topology {
             nodes +=
                 "      - { id: nobody, host: 127.0.0.1, roles: [manager], ports: { servlet: 9, passthrough: 9 } }\n";
         }
-        let Topology { product, mode, services, servlet, passthrough, worker_pool, manager_pool, .. } = self;
-        let Topology { access, rules, server, .. } = self;
+        let Topology { product, mode, services, paths, servlet, passthrough, worker_pool, manager_pool, .. } = self;
+        let Topology { access, rules, access_log, server, .. } = self;
         yaml + &format!(
             "clusters:
   esb:
@@ -164,6 +186,7 @@ impl Topology {
     hosts: {{ worker: [{HOST}], manager: [{CONSOLE_HOST}] }}
     services: {services}
     access: {{ {access} }}
+    paths: {{ {paths} }}
     endpoints:
       servlet: {{ {servlet} }}
       passthrough: {{ {passthrough} }}
@@ -173,7 +196,7 @@ impl Topology {
       manager: {{ {manager_pool} }}
 rules: {{ {rules} }}
 admin: {{ bind: [\"127.0.0.1:0\"] }}
-server: {{ access_log: stdout, {server} }}
+server: {{ access_log: {access_log}, {server} }}
 "
         )
     }
