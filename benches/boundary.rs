@@ -1,7 +1,8 @@
 //! How many mutated management URLs reach a Tomcat behind each of several balancers, as a Markdown table.
 //!
-//! `cargo bench --profile dev --bench boundary` (nothing is timed), or `make boundary-table`, which installs the others first. `CARBON_ELB_CORPUS` sets how
-//! many URLs. The configurations of the others are in `benches/boundary/`. Nothing but loopback is listened on or asked.
+//! `make boundary-table`, which installs the others first, or `cargo bench --profile dev --bench boundary`: nothing is
+//! timed. `CARBON_ELB_CORPUS` sets how many URLs. The configurations of the others are in `benches/boundary/`. Nothing but
+//! loopback is listened on or asked.
 
 #[path = "../tests/support/mod.rs"]
 mod support;
