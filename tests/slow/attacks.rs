@@ -2,14 +2,13 @@
 //! somebody else asks for ordinary things.
 
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::connections;
 use crate::support::elb::Elb;
 use crate::support::load::Load;
 use crate::support::node::StubNode;
-use crate::support::process::{Process, lock};
+use crate::support::process::Process;
 use crate::support::topology::{HOST, Topology};
 use crate::support::{poll, wait_until};
 
@@ -21,12 +20,8 @@ const BOUND: Duration = Duration::from_secs(45);
 const SETTINGS: &str = "role: worker, endpoint: servlet, timeouts: { idle: 4s, header: 4s, read: 4s, write: 2s }, \
     limits: { body_rate: 240B }";
 
-/// Two attacks at a time would measure the machine.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-
 /// Runs the attack against `path`.
 fn attack(mode: &[&str], path: &str) {
-    let _alone = lock(&ONE_AT_A_TIME);
     let node = StubNode::worker("w1");
     // The attacker can only name what it can resolve.
     let yaml = Topology::workers(&[node.address()]).listener("web", SETTINGS).to_yaml();
@@ -51,27 +46,22 @@ fn attack(mode: &[&str], path: &str) {
     let over = poll(BOUND.saturating_sub(began.elapsed()), || (connections(&elb) <= 10.0).then_some(()));
     let left = connections(&elb);
     attacker.kill();
-    assert!(over.is_some(), "after {:?}, {left} of {most} connections are there", began.elapsed());
+    assert!(over.is_some(), "{mode:?}: after {:?}, {left} of {most} connections are there", began.elapsed());
 
     load.wait_for(10);
     let samples = load.finish();
     let failed: Vec<_> = samples.iter().filter_map(|sample| sample.outcome.as_ref().err()).collect();
-    assert!(failed.is_empty(), "{} of {} ordinary requests failed: {failed:?}", failed.len(), samples.len());
-    assert!(samples.len() >= 50, "only {} ordinary requests were answered", samples.len());
+    assert!(failed.is_empty(), "{mode:?}: {} of {} ordinary requests failed: {failed:?}", failed.len(), samples.len());
+    assert!(samples.len() >= 50, "{mode:?}: only {} ordinary requests were answered", samples.len());
     wait_until("no node is busy", || elb.metrics().sum("carbon_elb_in_flight", &[]) == 0.0);
 }
 
+/// One after another, since two at a time would measure the machine; and in one test, so that none of the other tests waits
+/// for them.
 #[test]
-fn slow_headers() {
-    attack(&["-H", "-i", "1", "-x", "10"], "/services/echo");
-}
-
-#[test]
-fn slow_bodies() {
-    attack(&["-B", "-i", "1", "-x", "10", "-s", "100000"], "/services/echo");
-}
-
-#[test]
-fn slow_reads() {
-    attack(&["-X", "-w", "10", "-y", "20", "-n", "1", "-z", "5", "-k", "1"], "/services/echo?bytes=5000000");
+fn others_are_served_while_clients_are_slow() {
+    let (path, large) = ("/services/echo", "/services/echo?bytes=5000000");
+    attack(&["-H", "-i", "1", "-x", "10"], path);
+    attack(&["-B", "-i", "1", "-x", "10", "-s", "100000"], path);
+    attack(&["-X", "-w", "10", "-y", "20", "-n", "1", "-z", "5", "-k", "1"], large);
 }
