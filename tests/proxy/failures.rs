@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::support::certs::Certificate;
 use crate::support::client::{Client, Request, Response, get};
+use crate::support::curl::Curl;
 use crate::support::elb::Elb;
 use crate::support::node::{ClosedPort, RawNode, StubNode};
 use crate::support::topology::{CONSOLE_HOST, HOST, Topology};
-use crate::support::wait_until;
+use crate::support::{TempDir, wait_until};
 
 /// An answer of the balancer itself is short and does not tell who stands behind it.
 #[track_caller]
@@ -84,6 +86,22 @@ fn no_node_to_ask_is_a_503_with_a_time_to_come_again() {
     assert_eq!(ready.status, 200, "the manager is served");
     assert!(ready.text().contains("esb/worker servlet: no ready node"), "{}", ready.text());
     assert_eq!(elb.admin("/healthz").status, 200, "the balancer itself is well");
+}
+
+#[test]
+fn without_a_node_head_over_http2_is_answered_too() {
+    let (closed, dir) = (ClosedPort::new(), TempDir::new("head"));
+    let edge = Certificate::self_signed(dir.path(), "edge", "DNS:esb.test");
+    let tls = format!("tls: {{ certificate: {}, key: {} }}", edge.certificate.display(), edge.key.display());
+    let listener = format!("role: worker, endpoint: servlet, {tls}");
+    let elb = Elb::start(&Topology::workers(&[closed.address()]).listener("web", &listener));
+    for version in ["--http1.1", "--http2"] {
+        let curl = Curl { address: elb.web(), ca: &edge.certificate, version };
+        // Refused before a node is asked, and when none can be connected to.
+        for (path, status) in [("/services/UserAdmin", 404), ("/services/echo", 503)] {
+            assert_eq!(curl.get(HOST, path, &["--head"]).response.status, status, "{version} {path}");
+        }
+    }
 }
 
 #[test]

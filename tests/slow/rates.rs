@@ -63,8 +63,9 @@ fn a_body_that_drips_is_given_up() {
         }
     });
     wait_until("no node is busy", || elb.metrics().sum("carbon_elb_in_flight", &[]) == 0.0);
-    let lines: Vec<_> = elb.access_lines().into_iter().filter(|line| line["status"] == 408).collect();
-    assert!(lines.len() == 2 && lines.iter().all(|line| line["reason"].is_string()), "{lines:?}");
+    let given_up = || elb.access_lines().into_iter().filter(|line| line["status"] == 408).collect::<Vec<_>>();
+    wait_until("both are in the access log", || given_up().len() == 2);
+    assert!(given_up().iter().all(|line| line["reason"].is_string()), "{:?}", given_up());
 }
 
 #[test]
@@ -193,8 +194,9 @@ const POST: u8 = 0x83;
 fn http2_connections_on_which_nothing_moves_end() {
     let node = StubNode::worker("w1");
     let (elb, _dir) = tls(&node, "timeouts: { idle: 2s, header: 2s, read: 2s, write: 2s, handshake: 6s }");
-    let mut clients: Vec<(&str, Http2)> =
-        ["silent", "half a preface", "begun", "half a header", "no body", "answered"].map(|what| (what, Http2::open(&elb))).into();
+    let mut clients: Vec<(&str, Http2)> = ["silent", "half a preface", "begun", "half a header", "no body", "answered"]
+        .map(|what| (what, Http2::open(&elb)))
+        .into();
     for (what, client) in &mut clients {
         match *what {
             "silent" => {}
