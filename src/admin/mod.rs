@@ -57,7 +57,7 @@ impl Admin {
         for node in self.registry.nodes() {
             self.metrics.in_flight(node.cluster(), node.id(), node.in_flight());
         }
-        self.metrics.process(self.drain.open(), self.drain.turned_away(), self.registry.snapshot().generation);
+        self.metrics.process(self.drain.open(), self.registry.snapshot().generation);
         match self.metrics.render() {
             Ok(text) => (StatusCode::OK, text),
             Err(e) => {

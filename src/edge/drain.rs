@@ -21,7 +21,6 @@ pub struct Drain {
     next_id: AtomicU64,
     /// Connections that there may be at a time.
     most: usize,
-    turned_away: AtomicU64,
 }
 
 impl Drain {
@@ -34,7 +33,6 @@ impl Drain {
             connections: Mutex::default(),
             next_id: AtomicU64::new(0),
             most,
-            turned_away: AtomicU64::new(0),
         }
     }
 
@@ -62,11 +60,6 @@ impl Drain {
         *self.open.borrow()
     }
 
-    /// How many connections were closed because there were too many.
-    pub fn turned_away(&self) -> u64 {
-        self.turned_away.load(Ordering::Relaxed)
-    }
-
     /// Returns when the stop has begun and the last connection is closed.
     pub async fn emptied(&self) {
         // The senders live in `self`, so waiting cannot fail.
@@ -82,7 +75,6 @@ impl Drain {
         {
             let mut connections = self.connections.lock();
             if connections.len() >= self.most && !always {
-                self.turned_away.fetch_add(1, Ordering::Relaxed);
                 return None;
             }
             connections.insert(id, activity.clone());
@@ -175,7 +167,7 @@ mod tests {
         let first = drain.enter(false);
         let second = drain.enter(false);
         assert!(first.is_some() && second.is_some() && drain.enter(false).is_none());
-        assert_eq!((drain.open(), drain.turned_away()), (2, 1));
+        assert_eq!(drain.open(), 2);
         assert!(drain.enter(true).is_some(), "an operator");
         drop(first);
         assert_eq!(drain.open(), 1);

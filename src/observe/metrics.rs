@@ -32,8 +32,7 @@ pub struct Metrics {
     in_flight: IntGaugeVec,
     access_lines_lost: IntCounter,
     client_connections: IntGauge,
-    turned_away: IntGauge,
-    turned_away_by_reason: IntCounterVec,
+    connections_refused: IntCounterVec,
     snapshot: IntGauge,
 }
 
@@ -89,11 +88,7 @@ impl Metrics {
                 "Access lines that were dropped because the log could not be written fast enough.",
             )?,
             client_connections: IntGauge::new("client_connections", "Open connections of clients.")?,
-            turned_away: IntGauge::new(
-                "client_connections_turned_away",
-                "Connections of clients since the start that were closed because there were too many.",
-            )?,
-            turned_away_by_reason: IntCounterVec::new(
+            connections_refused: IntCounterVec::new(
                 Opts::new("connections_refused_total", "Connections that were closed before a request, by reason."),
                 &["reason"],
             )?,
@@ -105,7 +100,7 @@ impl Metrics {
     }
 
     fn register(&self) -> Result<(), prometheus::Error> {
-        let all: [Box<dyn prometheus::core::Collector>; 12] = [
+        let all: [Box<dyn prometheus::core::Collector>; 11] = [
             Box::new(self.requests.clone()),
             Box::new(self.seconds.clone()),
             Box::new(self.connections.clone()),
@@ -115,8 +110,7 @@ impl Metrics {
             Box::new(self.in_flight.clone()),
             Box::new(self.access_lines_lost.clone()),
             Box::new(self.client_connections.clone()),
-            Box::new(self.turned_away.clone()),
-            Box::new(self.turned_away_by_reason.clone()),
+            Box::new(self.connections_refused.clone()),
             Box::new(self.snapshot.clone()),
         ];
         all.into_iter().try_for_each(|metric| self.collected.register(metric))
@@ -141,8 +135,8 @@ impl Metrics {
     }
 
     /// Counts a connection that was closed before it could send a request.
-    pub fn turned_away(&self, reason: &str) {
-        self.turned_away_by_reason.with_label_values(&[reason]).inc();
+    pub fn connection_refused(&self, reason: &str) {
+        self.connections_refused.with_label_values(&[reason]).inc();
     }
 
     /// Shows whether a node's endpoint is up.
@@ -161,10 +155,9 @@ impl Metrics {
         &self.access_lines_lost
     }
 
-    /// Shows the connections of clients, those that were turned away, and the generation of the snapshot in use.
-    pub fn process(&self, client_connections: usize, turned_away: u64, generation: u64) {
+    /// Shows the connections of clients, and the generation of the snapshot in use.
+    pub fn process(&self, client_connections: usize, generation: u64) {
         self.client_connections.set(i64::try_from(client_connections).unwrap_or(i64::MAX));
-        self.turned_away.set(i64::try_from(turned_away).unwrap_or(i64::MAX));
         self.snapshot.set(i64::try_from(generation).unwrap_or(i64::MAX));
     }
 

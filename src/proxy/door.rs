@@ -45,6 +45,6 @@ impl Watcher for Door {
 
     fn turned_away(&self, client: SocketAddr, reason: &'static str) {
         log::debug!("{}: {client} is turned away: {reason}", self.listener);
-        self.observed.metrics.turned_away(reason);
+        self.observed.metrics.connection_refused(reason);
     }
 }

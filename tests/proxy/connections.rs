@@ -188,7 +188,7 @@ fn a_flood_of_connections_is_turned_away_and_operators_still_get_in() {
     let flood: Vec<_> =
         (0..900).map(|_| std::net::TcpStream::connect(elb.web()).expect("the kernel accepts")).collect();
     wait_until("the rest is turned away", || {
-        elb.metrics().sum("carbon_elb_client_connections_turned_away", &[]) >= 400.0
+        elb.metrics().sum("carbon_elb_connections_refused_total", &[("reason", "too_many_connections_in_all")]) >= 400.0
     });
     assert!(elb.metrics().sum("carbon_elb_client_connections", &[]) <= 510.0);
     assert_eq!(elb.admin("/healthz").status, 200);
