@@ -64,8 +64,14 @@ pub(crate) fn check(raw: &RawConfig, context: &Context<'_>, problems: &mut Probl
     let led_to = listener::endpoints_led_to(raw);
     let clusters = entries(&raw.clusters).iter();
     let clusters = clusters.map(|entry| cluster::check(entry, context, led_to, problems)).collect();
-    let config =
-        Config { listeners, clusters, rules, admin: binds::admin(raw, problems), server: server(&raw.server, context) };
+    let config = Config {
+        listeners,
+        clusters,
+        rules,
+        affinity_keys: Vec::new(),
+        admin: binds::admin(raw, problems),
+        server: server(&raw.server, context),
+    };
     binds::no_overlap(raw, &config.admin, problems);
     hosts::unique(raw, problems);
     hosts::behind_listeners(raw, problems);
@@ -85,6 +91,6 @@ fn server(raw: &Field<RawServer>, context: &Context<'_>) -> ServerSettings {
 
 impl Default for Admin {
     fn default() -> Self {
-        Admin { bind: vec![std::net::SocketAddr::from(([127, 0, 0, 1], 9601))], allow: Vec::new() }
+        Admin { bind: vec![std::net::SocketAddr::from(([127, 0, 0, 1], 9601))], allow: Vec::new(), tokens: Vec::new() }
     }
 }

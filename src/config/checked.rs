@@ -4,7 +4,9 @@
 //! defaults are already filled in, so no reader of these types has to know them.
 
 mod listener;
+mod pool;
 mod rules;
+mod tenants;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -14,7 +16,9 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 pub use self::listener::*;
+pub use self::pool::*;
 pub use self::rules::*;
+pub use self::tenants::*;
 use crate::ids::{ClusterName, Endpoint, NodeId, Role, Scheme};
 
 /// A whole configuration file, checked.
@@ -27,6 +31,9 @@ pub struct Config {
     pub clusters: Vec<Cluster>,
     /// Limits on what requests may ask for, in the order of the file.
     pub rules: Vec<Rule>,
+    /// Keys of affinity cookies: cookies are made with the first and read with any. Empty: some pool has none, or each
+    /// process has a key of its own.
+    pub affinity_keys: Vec<Secret>,
     /// The listener for health, readiness and metrics.
     pub admin: Admin,
     /// Settings of the process.
@@ -68,6 +75,8 @@ pub struct Cluster {
     pub nodes: Vec<Node>,
     /// Pool settings by [`Role::index`].
     pub pools: [PoolSettings; 2],
+    /// What tenants get.
+    pub tenants: Tenants,
 }
 
 impl Cluster {
@@ -257,6 +266,12 @@ pub struct Node {
     pub roles: Vec<Role>,
     /// Share of the load, 1 to 256.
     pub weight: u16,
+    /// Whether it is asked only if no other member can be.
+    pub backup: bool,
+    /// Requests in flight, over all its roles and endpoints, instead of the pool's limit.
+    pub max_in_flight: Option<usize>,
+    /// What Tomcat on it adds to session ids (`jvmRoute`); its id if the configuration says nothing.
+    pub route: String,
     /// By [`Endpoint::index`]: the port, with the cluster's default filled in.
     pub ports: [u16; 2],
 }
@@ -281,64 +296,6 @@ impl NodeHost {
     }
 }
 
-/// How a pool treats its members.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[non_exhaustive]
-pub struct PoolSettings {
-    /// The balancing algorithm.
-    pub balance: Algorithm,
-    /// Idle connections to nodes.
-    pub keepalive: Keepalive,
-    /// Limits for a request to a node.
-    pub timeouts: UpstreamTimeouts,
-    /// The rhythm of the health checks.
-    pub health: HealthPolicy,
-}
-
-/// A balancing algorithm.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Algorithm {
-    /// Members take turns as their weights say, evenly interleaved.
-    RoundRobin,
-}
-
-/// Idle connections to nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct Keepalive {
-    /// How many a pool may keep, 0 to 65536.
-    pub connections: usize,
-    /// How long one may stay idle.
-    pub idle: Duration,
-}
-
-/// Limits for a request to a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct UpstreamTimeouts {
-    /// For the connection, TLS handshake included.
-    pub connect: Duration,
-    /// The longest pause between two reads of a response.
-    pub read: Duration,
-    /// The longest pause between two writes of a request.
-    pub write: Duration,
-}
-
-/// The rhythm of the health checks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct HealthPolicy {
-    /// From the start of one probe to the start of the next.
-    pub interval: Duration,
-    /// For one probe in total; at most `interval`.
-    pub timeout: Duration,
-    /// Good answers in a row that bring a member up, 1 to 100.
-    pub rise: u32,
-    /// Bad answers in a row that take a member down, 1 to 100.
-    pub fall: u32,
-}
-
 /// The listener for health, readiness and metrics.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -347,6 +304,36 @@ pub struct Admin {
     pub bind: Vec<SocketAddr>,
     /// Who may read the metrics, besides this machine.
     pub allow: Vec<IpNet>,
+    /// Keys of the tokens that may change the state of members; empty: nobody may. Never printed.
+    pub tokens: Vec<Secret>,
+}
+
+/// Bytes that nobody may see: neither `Debug` nor the effective configuration shows them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Box<[u8]>);
+
+impl Secret {
+    /// Keeps `bytes` to itself.
+    pub fn new(bytes: impl Into<Box<[u8]>>) -> Self {
+        Secret(bytes.into())
+    }
+
+    /// The bytes, for whoever computes with them.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("…")
+    }
 }
 
 /// Settings of the process.

@@ -143,6 +143,12 @@ fn print_node(node: &Node, cluster: &Cluster) -> Value {
 fn print_pool(pool: &PoolSettings) -> Value {
     let balance = match pool.balance {
         Algorithm::RoundRobin => "round_robin",
+        Algorithm::Random => "random",
+        Algorithm::LeastInFlight => "least_in_flight",
+        Algorithm::TwoChoices => "two_choices",
+        Algorithm::PeakEwma => "peak_ewma",
+        Algorithm::Hash => "hash",
+        Algorithm::LoadAware => "load_aware",
     };
     let (timeouts, health) = (&pool.timeouts, &pool.health);
     map([

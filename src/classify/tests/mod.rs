@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::{
-    AccessLog, Admin, Algorithm, Cluster, EndpointSettings, ExtraPaths, HealthPolicy, HealthProbe, HostPattern,
-    Keepalive, Mode, PoolSettings, Product, ServerSettings, Services, UpstreamTimeouts,
+    AccessLog, Admin, Cluster, EndpointSettings, ExtraPaths, HealthProbe, HostPattern, Mode, PoolSettings, Product,
+    ServerSettings, Services,
 };
 use crate::ids::{ClusterName, Scheme};
 
@@ -20,20 +20,14 @@ fn config(clusters: Vec<Cluster>) -> Config {
         listeners: Vec::new(),
         clusters,
         rules: Vec::new(),
-        admin: Admin { bind: Vec::new(), allow: Vec::new() },
+        affinity_keys: Vec::new(),
+        admin: Admin { bind: Vec::new(), allow: Vec::new(), tokens: Vec::new() },
         server,
     }
 }
 
 fn cluster(name: &str, product: Product, worker: &str, manager: &str) -> Cluster {
     let endpoint = EndpointSettings { scheme: Scheme::Http, port: 1, tls: None, health: HealthProbe::Off };
-    let second = Duration::from_secs(1);
-    let pool = PoolSettings {
-        balance: Algorithm::RoundRobin,
-        keepalive: Keepalive { connections: 1, idle: second },
-        timeouts: UpstreamTimeouts { connect: second, read: second, write: second },
-        health: HealthPolicy { interval: second, timeout: second, rise: 1, fall: 1 },
-    };
     Cluster {
         access: Default::default(),
         name: ClusterName::parse(name).unwrap(),
@@ -45,7 +39,8 @@ fn cluster(name: &str, product: Product, worker: &str, manager: &str) -> Cluster
         paths: ExtraPaths::default(),
         endpoints: [endpoint.clone(), endpoint],
         nodes: Vec::new(),
-        pools: [pool.clone(), pool],
+        pools: Role::ALL.map(PoolSettings::of),
+        tenants: Default::default(),
     }
 }
 

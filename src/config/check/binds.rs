@@ -17,7 +17,7 @@ pub(super) fn admin(raw: &RawConfig, problems: &mut Problems) -> Admin {
             format!("without allow, {address} tells everybody whether it is healthy, and only this machine metrics");
         problems.warning(&item.at, what);
     }
-    Admin { bind: bind.value.values(), allow }
+    Admin { bind: bind.value.values(), allow, tokens: Vec::new() }
 }
 
 /// Whether only this machine can connect to the address.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{Context, endpoint, nodes, pool, rules};
-use crate::config::checked::{Cluster, ExtraPaths, Mode, Product, Services};
+use crate::config::checked::{Cluster, ExtraPaths, Mode, Product, Services, Tenants};
 use crate::config::decode::{At, Items};
 use crate::config::problem::{Problems, Spot};
 use crate::config::raw::{RawCluster, RawConfig, RawPaths, RawServices, complete};
@@ -46,8 +46,10 @@ pub(super) fn check(
         paths: paths(&raw.paths.or_empty(), problems),
         access: rules::cluster_access(raw),
         nodes: nodes::check(raw, ports, led_to, problems),
+        tenants: Tenants::default(),
         endpoints,
-        pools: Role::ALL.map(|role| pool::check(&pools.of(role).or_empty(), pool_spot(raw, role).as_ref(), problems)),
+        pools: Role::ALL
+            .map(|role| pool::check(&pools.of(role).or_empty(), role, pool_spot(raw, role).as_ref(), problems)),
     }
 }
 

@@ -38,6 +38,9 @@ fn build(raw: &RawNode, ports: [u16; 2]) -> Option<Node> {
         host: raw.host.value()?.clone(),
         roles: roles_of(raw)?,
         weight: raw.weight.or(1),
+        backup: false,
+        max_in_flight: None,
+        route: raw.id.value()?.to_string(),
         ports: own_ports(raw, ports),
     })
 }

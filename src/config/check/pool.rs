@@ -1,36 +1,33 @@
 //! Rules for a section under `pools`.
 
-use std::time::Duration;
-
-use crate::config::checked::{Algorithm, HealthPolicy, Keepalive, PoolSettings, UpstreamTimeouts};
+use crate::config::checked::{HealthPolicy, Keepalive, PoolSettings, UpstreamTimeouts};
 use crate::config::problem::{Problems, Spot};
 use crate::config::raw::{RawHealthPolicy, RawPool};
 use crate::config::units::print_duration;
+use crate::ids::Role;
 
-const INTERVAL: Duration = Duration::from_secs(5);
-const TIMEOUT: Duration = Duration::from_secs(2);
-
-pub(super) fn check(raw: &RawPool, at: Option<&Spot>, problems: &mut Problems) -> PoolSettings {
+pub(super) fn check(raw: &RawPool, role: Role, at: Option<&Spot>, problems: &mut Problems) -> PoolSettings {
+    let defaults = PoolSettings::of(role);
     let keepalive = raw.keepalive.or_empty();
     let timeouts = raw.timeouts.or_empty();
     PoolSettings {
-        balance: raw.balance.or(Algorithm::RoundRobin),
+        balance: raw.balance.or(defaults.balance),
         keepalive: Keepalive {
-            connections: keepalive.connections.or(256),
-            idle: keepalive.idle.or(Duration::from_secs(15)),
+            connections: keepalive.connections.or(defaults.keepalive.connections),
+            idle: keepalive.idle.or(defaults.keepalive.idle),
         },
         timeouts: UpstreamTimeouts {
-            connect: timeouts.connect.or(Duration::from_secs(2)),
-            // Long, because services call back ends of their own.
-            read: timeouts.read.or(Duration::from_secs(5 * 60)),
-            write: timeouts.write.or(Duration::from_secs(60)),
+            connect: timeouts.connect.or(defaults.timeouts.connect),
+            read: timeouts.read.or(defaults.timeouts.read),
+            write: timeouts.write.or(defaults.timeouts.write),
         },
-        health: health(&raw.health.or_empty(), at, problems),
+        health: health(&raw.health.or_empty(), defaults.health, at, problems),
+        ..defaults
     }
 }
 
-fn health(raw: &RawHealthPolicy, at: Option<&Spot>, problems: &mut Problems) -> HealthPolicy {
-    let (interval, timeout) = (raw.interval.or(INTERVAL), raw.timeout.or(TIMEOUT));
+fn health(raw: &RawHealthPolicy, defaults: HealthPolicy, at: Option<&Spot>, problems: &mut Problems) -> HealthPolicy {
+    let (interval, timeout) = (raw.interval.or(defaults.interval), raw.timeout.or(defaults.timeout));
     let known = !raw.interval.is_bad() && !raw.timeout.is_bad();
     let at = raw.timeout.given().or(raw.interval.given()).map(|given| &given.at).or(at);
     if let Some(at) = at.filter(|_| known && timeout > interval) {
@@ -41,5 +38,5 @@ fn health(raw: &RawHealthPolicy, at: Option<&Spot>, problems: &mut Problems) -> 
             "a timeout that is not longer than the interval (defaults: timeout 2s, interval 5s)",
         );
     }
-    HealthPolicy { interval, timeout, rise: raw.rise.or(2), fall: raw.fall.or(3) }
+    HealthPolicy { interval, timeout, rise: raw.rise.or(defaults.rise), fall: raw.fall.or(defaults.fall) }
 }
