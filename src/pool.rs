@@ -12,7 +12,7 @@ use crate::health::State;
 use crate::ids::{ClusterName, Endpoint, Role};
 use crate::member::{Lease, Node};
 use crate::observe::metrics::PoolMetrics;
-use crate::select::Selector;
+use crate::select::{Candidate, Draws, Gauge, Moment, Pick, Selector};
 
 /// The part of a pool that outlives every snapshot.
 #[derive(Debug)]
@@ -33,6 +33,8 @@ pub struct Pool {
     pub metrics: Arc<PoolMetrics>,
     /// Round robin's position. It is here so that a new snapshot does not begin again with the first member.
     turn: AtomicUsize,
+    /// Random numbers for the algorithms that draw.
+    draws: Draws,
 }
 
 impl Pool {
@@ -47,7 +49,8 @@ impl Pool {
         key: u64,
         metrics: Arc<PoolMetrics>,
     ) -> Self {
-        Pool { cluster, role, endpoint, settings, upstream, key, metrics, turn: AtomicUsize::new(0) }
+        let (turn, draws) = (AtomicUsize::new(0), Draws::new(key));
+        Pool { cluster, role, endpoint, settings, upstream, key, metrics, turn, draws }
     }
 }
 
@@ -94,14 +97,21 @@ impl PoolView {
     pub fn new(pool: Arc<Pool>, members: Vec<Member>) -> Self {
         let wanted = if members.iter().any(|member| member.state == State::Up) { State::Up } else { State::Unknown };
         let ready: Vec<Member> = members.into_iter().filter(|member| member.state == wanted).collect();
-        let weights: Vec<u16> = ready.iter().map(|member| member.weight).collect();
-        let selector = Selector::new(pool.settings.balance, &weights);
+        // Gauges that last, identities and a clock come with the algorithms that need them.
+        let gauge = Arc::new(Gauge::new());
+        let candidates = (0..).zip(&ready).map(|(identity, member)| Candidate {
+            weight: member.weight.into(),
+            gauge: &gauge,
+            identity,
+        });
+        let selector = Selector::new(&pool.settings, &candidates.collect::<Vec<_>>());
         PoolView { pool, ready, selector }
     }
 
     /// Chooses a member whose position is not among `tried`. `None` if there is no such member.
     pub fn pick(&self, tried: &[usize]) -> Option<Picked<'_>> {
-        let position = self.selector.pick(&self.pool.turn, |position| tried.contains(&position))?;
+        let request = Pick { now: Moment::default(), turn: &self.pool.turn, draws: &self.pool.draws, key: 0 };
+        let position = self.selector.pick(&request, |position| !tried.contains(&position))?;
         let member = self.ready.get(position)?;
         Some(Picked { position, member, lease: Lease::new(member.node.clone()) })
     }

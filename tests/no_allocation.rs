@@ -1,16 +1,14 @@
-//! Classification and selection allocate nothing for an ordinary request.
+//! Classification allocates nothing for an ordinary request.
 //!
 //! One test in a file of its own: the counter is the whole process's.
 
 use std::alloc::System;
 use std::hint::black_box;
 use std::path::Path;
-use std::sync::atomic::AtomicUsize;
 
 use carbon_elb::classify::{Classifier, Facts, looks_like_soap};
-use carbon_elb::config::{self, Algorithm, Serves};
+use carbon_elb::config::{self, Serves};
 use carbon_elb::ids::{Endpoint, PathMode};
-use carbon_elb::select::Selector;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
@@ -93,9 +91,6 @@ fn ordinary_requests_allocate_nothing() {
             "{content_type}"
         );
     }
-
-    let (selector, turn) = (Selector::new(Algorithm::RoundRobin, &[3, 2, 1]), AtomicUsize::new(0));
-    assert_eq!(allocations(|| _ = black_box(selector.pick(&turn, |member| member == 0))), 0);
 
     // The counter counts.
     assert!(allocations(|| drop(black_box(Box::new(1)))) >= 100);
