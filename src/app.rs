@@ -146,7 +146,7 @@ impl App {
         let mut app = App::empty(config.server.grace, most, server_conf(&config));
         app.access = Some(access.clone());
         let observed = Observed { access, metrics: metrics.clone() };
-        let throttle = Arc::new(Throttle::new(&config));
+        let throttle = Arc::new(Throttle::new(&config, &metrics));
         let drain = app.drain.clone();
         let shared = Shared { registry: registry.clone(), trust: trust.clone(), observed, drain, throttle };
         let opened = watch::Sender::new(false);
@@ -304,6 +304,7 @@ impl Control {
     async fn some_member_everywhere(&self) {
         let missing = || self.registry.snapshot().pools().any(|view| view.ready() == 0);
         let begun = tokio::time::Instant::now();
+        // Bounded, and once a process: nobody tells when a snapshot is published.
         while missing() && begun.elapsed() < START_PATIENCE {
             tokio::time::sleep(LOOK_AGAIN).await;
         }

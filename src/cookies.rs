@@ -1,6 +1,7 @@
 //! Cookies of managers, hardened: `Secure` and `SameSite` where the node did not say otherwise.
 
 use crate::config::CookieSettings;
+use crate::http1::trim;
 
 /// The value of `Set-Cookie` with what `settings` ask for; `None` if it has that already. `value` is as the node sent
 /// it, and nothing in it is changed or taken away.
@@ -28,10 +29,7 @@ pub fn harden(value: &[u8], settings: CookieSettings) -> Option<Vec<u8>> {
 fn has_attribute(value: &[u8], attribute: &[u8]) -> bool {
     value.split(|&byte| byte == b';').skip(1).any(|part| {
         let name = part.split(|&byte| byte == b'=').next().unwrap_or_default();
-        let spaces = |byte: &&u8| !matches!(byte, b' ' | b'\t');
-        let start = name.iter().position(|byte| spaces(&byte)).unwrap_or(name.len());
-        let end = name.iter().rposition(|byte| spaces(&byte)).map_or(start, |last| last + 1);
-        name.get(start..end).is_some_and(|name| name.eq_ignore_ascii_case(attribute))
+        trim(name).eq_ignore_ascii_case(attribute)
     })
 }
 

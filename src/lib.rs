@@ -6,7 +6,7 @@
 //!    handshake, and reads one request after another. [`http1`] checks each HTTP/1 header and the framing of each body
 //!    before the framework sees a byte of it. What is refused here is told to the [`proxy::Door`] of the listener.
 //! 2. [`proxy`] takes over: each listener has its own [`proxy::Proxy`], which knows whose pools the listener leads to.
-//!    [`origin`] says for which client the request is; [`classify`] decides, from host and path alone, which cluster and
+//!    [`origin`] says for which client the request is; [`classify`] decides, from host, path, query and whether it may be SOAP, which cluster and
 //!    role it is for, or why it is refused. It is pure: no clock, no I/O, no state. [`admin_services`] has the names of
 //!    what no worker may be asked for. [`throttle`] holds it against the rules on bodies and rates.
 //! 3. [`registry`] holds the newest snapshot of all pools. The request takes it once and keeps it to its end.

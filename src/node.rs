@@ -108,6 +108,7 @@ impl Answer for StubNode {
             body_length += chunk.len();
         }
         if !self.delay.is_zero() {
+            // What a stub node is asked to do: to be slow.
             tokio::time::sleep(self.delay).await;
         }
         if let Some(length) = wanted_bytes(session) {

@@ -94,8 +94,8 @@ fn address(text: &[u8]) -> Option<(IpAddr, Option<u16>)> {
 fn forwarded_for(element: &[u8]) -> Option<&[u8]> {
     let mut found = None;
     for pair in element.split(|&byte| byte == b';') {
-        let equals = pair.iter().position(|&byte| byte == b'=')?;
-        let (name, value) = (pair[..equals].trim_ascii(), pair[equals + 1..].trim_ascii());
+        let mut parts = pair.splitn(2, |&byte| byte == b'=').map(<[u8]>::trim_ascii);
+        let (name, value) = (parts.next()?, parts.next()?);
         let value = match value {
             [b'"', inside @ .., b'"'] if !inside.contains(&b'"') => inside,
             value if value.contains(&b'"') => return None,

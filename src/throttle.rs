@@ -9,9 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use pingora_limits::estimator::Estimator;
+use prometheus::IntCounter;
 
 use crate::config::{BodyLimit, Cluster, Config, Listener, RateKey, RateLimit, Rule};
 use crate::ids::Role;
+use crate::observe::metrics::Metrics;
 
 /// Counters for each of the hashes of a key. With ten thousand clients in a window, an estimate is too high by one or two.
 const SLOTS: usize = 8192;
@@ -38,6 +40,7 @@ struct Compiled {
 /// Counts in windows of equal length, one after the other.
 struct Counter {
     limit: RateLimit,
+    refused: IntCounter,
     since: Instant,
     /// Number of the present window.
     window: AtomicU64,
@@ -61,18 +64,21 @@ pub struct Target<'a> {
 }
 
 /// A request that comes too early.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct TooMany<'a> {
     /// The rule that it breaks.
     pub rule: &'a str,
+    /// Counts what it refused.
+    pub refused: &'a IntCounter,
     /// When another one may come; whole seconds, at least one.
     pub retry_after: u64,
 }
 
 impl Throttle {
     /// Compiles the rules of a configuration.
-    pub fn new(config: &Config) -> Self {
-        Throttle { rules: config.rules.iter().map(|rule| Compiled::new(rule, &config.clusters)).collect() }
+    pub fn new(config: &Config, metrics: &Metrics) -> Self {
+        let compiled = |rule| Compiled::new(rule, &config.clusters, metrics);
+        Throttle { rules: config.rules.iter().map(compiled).collect() }
     }
 
     /// Those that hold for a listener.
@@ -114,7 +120,7 @@ impl Throttle {
         now: Instant,
         header: impl Fn(&str) -> Option<&'h [u8]>,
     ) -> Result<(), TooMany<'_>> {
-        for rule in rules.0.iter().filter_map(|&index| self.rules.get(index)).filter(|rule| rule.holds_for(target)) {
+        for rule in self.matching(rules, target) {
             let Some(counter) = &rule.rate else { continue };
             let admitted = match &counter.limit.per {
                 RateKey::All => counter.admit(&(), now),
@@ -122,12 +128,16 @@ impl Throttle {
                 RateKey::Tenant => target.tenant.map_or(Ok(()), |tenant| counter.admit(&tenant, now)),
                 RateKey::Header(name) => counter.admit(&header(name), now),
             };
-            admitted.map_err(|retry_after| TooMany { rule: &rule.name, retry_after })?;
+            admitted.map_err(|retry_after| TooMany { rule: &rule.name, refused: &counter.refused, retry_after })?;
         }
         Ok(())
     }
 
-    fn matching<'a>(&'a self, rules: &'a ListenerRules, target: &'a Target<'_>) -> impl Iterator<Item = &'a Compiled> {
+    fn matching<'t, 'r>(
+        &'t self,
+        rules: &'r ListenerRules,
+        target: &'r Target<'r>,
+    ) -> impl Iterator<Item = &'t Compiled> + use<'t, 'r> {
         rules.0.iter().filter_map(|&index| self.rules.get(index)).filter(|rule| rule.holds_for(target))
     }
 }
@@ -140,9 +150,9 @@ impl ListenerRules {
 }
 
 impl Compiled {
-    fn new(rule: &Rule, clusters: &[Cluster]) -> Self {
+    fn new(rule: &Rule, clusters: &[Cluster], metrics: &Metrics) -> Self {
         let cluster = rule.cluster.as_ref().and_then(|name| clusters.iter().position(|known| known.name == *name));
-        let rate = rule.rate.clone().map(Counter::new);
+        let rate = rule.rate.clone().map(|limit| Counter::new(limit, metrics.rate_limited(&rule.name)));
         Compiled {
             name: rule.name.as_str().to_owned(),
             cluster,
@@ -157,7 +167,9 @@ impl Compiled {
         self.cluster.is_none_or(|cluster| cluster == target.cluster)
             && self.role.is_none_or(|role| role == target.role)
             && self.path.as_ref().is_none_or(|path| {
-                covers(path, target.path) || behind_tenant(target).is_some_and(|behind| covers(path, behind))
+                covers(path, target.path)
+                    || behind_tenant(target).is_some_and(|behind| covers(path, behind))
+                    || is_service(path, target.path)
             })
     }
 }
@@ -167,15 +179,31 @@ fn covers(prefix: &[u8], path: &[u8]) -> bool {
     path.strip_prefix(prefix).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
 }
 
+/// Whether `rule` is `/services/NAME` and `path` asks for that service in another of Axis2's spellings: behind a tenant
+/// (`/services/t/{tenant}/NAME`), or one of its endpoints (`NAME.NAMEHttpsSoap11Endpoint`).
+fn is_service(rule: &[u8], path: &[u8]) -> bool {
+    let (Some(name), Some(path)) = (rule.strip_prefix(b"/services/"), path.strip_prefix(b"/services/")) else {
+        return false;
+    };
+    if name.is_empty() || name.contains(&b'/') {
+        return false;
+    }
+    let behind = path.strip_prefix(b"t/").and_then(|behind| behind.splitn(2, |&byte| byte == b'/').nth(1));
+    [Some(path), behind].into_iter().flatten().any(|path| {
+        let endpoint = path.strip_prefix(name).and_then(|rest| rest.strip_prefix(b".")?.strip_prefix(name));
+        covers(name, path) || endpoint.is_some()
+    })
+}
+
 /// What stands behind `/t/{tenant}`.
 fn behind_tenant<'a>(target: &Target<'a>) -> Option<&'a [u8]> {
     target.path.strip_prefix(b"/t/")?.strip_prefix(target.tenant?.as_bytes())
 }
 
 impl Counter {
-    fn new(limit: RateLimit) -> Self {
+    fn new(limit: RateLimit, refused: IntCounter) -> Self {
         let seen = [(); 2].map(|()| Estimator::new(HASHES, SLOTS));
-        Counter { limit, since: Instant::now(), window: AtomicU64::new(0), seen }
+        Counter { limit, refused, since: Instant::now(), window: AtomicU64::new(0), seen }
     }
 
     /// Counts one request of `key`, or tells in how many seconds one may come.
@@ -196,7 +224,7 @@ impl Counter {
             false => 2.0 - (limit - 1.0) / came,
         };
         let wait = self.limit.window.as_secs_f64() * (until - elapsed);
-        Err(wait.clamp(1.0, self.limit.window.as_secs_f64().max(1.0) * 2.0).ceil() as u64) // two hours at most
+        Err(wait.max(1.0).ceil() as u64) // at most two windows, and a window is at most an hour
     }
 
     /// The number of the window at `now`, and how much of it is over, from 0 to 1.
@@ -206,8 +234,14 @@ impl Counter {
         let known = self.window.fetch_max(number, Ordering::AcqRel);
         if known < number {
             // Only one caller sees the number rise. What others count meanwhile may be forgotten.
-            let stale = if number - known == 1 { &self.seen[(number % 2) as usize..][..1] } else { &self.seen[..] };
-            stale.iter().for_each(Estimator::reset);
+            let [even, odd] = &self.seen;
+            let next = number - known == 1;
+            if !next || number.is_multiple_of(2) {
+                even.reset();
+            }
+            if !next || !number.is_multiple_of(2) {
+                odd.reset();
+            }
         }
         match known > number {
             true => (known, 0.0), // another caller was called later, and was faster
@@ -247,9 +281,14 @@ rules:
   all: { path: /all, rate: 4/h, per: all }
 ";
 
+    fn counter(requests: u32, window: Duration) -> Counter {
+        let refused = IntCounter::new("refused", "Refused.").unwrap();
+        Counter::new(RateLimit { requests, window, per: RateKey::All }, refused)
+    }
+
     fn throttle() -> (Config, Throttle) {
         let config = crate::config::parse(CONFIG, Path::new(".")).unwrap_or_else(|p| panic!("{p}")).config;
-        let throttle = Throttle::new(&config);
+        let throttle = Throttle::new(&config, &Metrics::new().unwrap());
         (config, throttle)
     }
 
@@ -278,6 +317,28 @@ rules:
         let none = ListenerRules(Vec::new());
         assert!(none.is_empty());
         assert_eq!(throttle.body_limit(&none, &target(Role::Worker, "/x", None, "192.0.2.1"), Some(7)), Some(7));
+    }
+
+    #[test]
+    fn a_rule_for_a_service_sees_its_other_spellings() {
+        for (path, expected) in [
+            ("/services/echo", true),
+            ("/services/echo/op", true),
+            ("/services/echo.echoHttpsSoap11Endpoint", true),
+            ("/services/echo.echoHttpsSoap11Endpoint/op", true),
+            ("/services/t/x/echo", true),
+            ("/services/t/x/echo.echoHttpEndpoint/", true),
+            ("/services/t/x", false),
+            ("/services/t/echo", false),
+            ("/services/echo2", false),
+            ("/services/echo.v2", false),
+            ("/services/other/echo", false),
+            ("/echo", false),
+        ] {
+            assert_eq!(is_service(b"/services/echo", path.as_bytes()), expected, "{path}");
+        }
+        assert!(!is_service(b"/services/", b"/services/echo"));
+        assert!(!is_service(b"/services/echo/op", b"/services/t/x/echo/op"), "paths below are compared as they are");
     }
 
     #[test]
@@ -321,7 +382,7 @@ rules:
     fn the_time_slides_and_whoever_waits_as_long_as_told_is_admitted() {
         let hour = Duration::from_secs(3600);
         for limit in [1, 2, 20, 1000] {
-            let counter = Counter::new(RateLimit { requests: limit, window: hour, per: RateKey::All });
+            let counter = counter(limit, hour);
             let mut now = counter.since + Duration::from_secs(600);
             for round in 0..20 {
                 let admitted = (0..=limit).take_while(|_| counter.admit(&(), now).is_ok()).count();
@@ -340,7 +401,7 @@ rules:
     #[test]
     fn no_more_than_the_rate_comes_in_any_time_when_requests_come_evenly() {
         let minute = Duration::from_secs(60);
-        let counter = Counter::new(RateLimit { requests: 60, window: minute, per: RateKey::All });
+        let counter = counter(60, minute);
         let arrivals = (0..6_000).map(|i| counter.since + Duration::from_millis(100) * i);
         let admitted: Vec<_> = arrivals.filter(|&now| counter.admit(&(), now).is_ok()).collect();
         assert!(admitted.len() > 300, "{}", admitted.len()); // of 600 in ten minutes

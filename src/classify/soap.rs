@@ -43,6 +43,7 @@
 //! phases of `axis2.xml`. (Micro Integrator lists its modules under `[transport]`.)
 
 use super::segments::after_each;
+use crate::http1::is_token;
 
 /// Words that make a content type one of XML, wherever in the header they are. In lower case.
 const WORDS: [&[u8]; 6] = [b"xml", b"soap", b"infoset", b"hessian", b"badgerfish", b"multipart/related"];
@@ -70,17 +71,9 @@ fn may_be_soap(content_type: &[u8]) -> bool {
 
 /// `type/subtype`, both of them tokens (RFC 9110, 8.3.1). A list of several is none.
 fn is_media_type(text: &[u8]) -> bool {
-    let is_token = |part: &[u8]| !part.is_empty() && part.iter().all(|&b| is_token_byte(b));
+    let is_token = |part: &[u8]| !part.is_empty() && part.iter().all(|&byte| is_token(byte));
     let mut parts = text.splitn(2, |&b| b == b'/');
     parts.next().is_some_and(is_token) && parts.next().is_some_and(is_token)
-}
-
-const fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
-        )
 }
 
 #[cfg(test)]

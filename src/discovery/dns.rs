@@ -87,6 +87,7 @@ async fn follow(registry: Arc<Registry>, resolver: Arc<TokioResolver>, index: No
 async fn wait(registry: &Registry, index: NodeIndex, good_for: Duration) {
     let asked = Instant::now();
     while let Some(left) = good_for.checked_sub(asked.elapsed()).filter(|left| !left.is_zero()) {
+        // For as long as the answer is good, in pieces so that a node that goes down is looked for at once.
         tokio::time::sleep(left.min(WHILE_DOWN)).await;
         if registry.is_down(index) {
             return;

@@ -116,7 +116,7 @@ async fn serve_http1<A: HttpServerApp + Send + Sync + 'static>(
         }
         left = left.map(|left| left.saturating_sub(1));
         let mut session = ServerSession::new_http1(stream);
-        session.set_keepalive(Some(policy.timeouts.idle.as_secs().max(1)));
+        session.set_keepalive(Some(policy.timeouts.idle.as_secs()));
         session.set_keepalive_reuses_remaining(left);
         let served = EXCHANGE.scope(exchange.clone(), service.app.process_new_http(session, &shutdown)).await;
         let Some((reusable, _)) = served.map(|reusable| reusable.consume()) else { return };

@@ -51,7 +51,7 @@ impl Exchange {
         self.upgraded.store(true, Ordering::Relaxed);
     }
 
-    /// Tells that the body of an HTTP/2 request has to come in yet.
+    /// Tells that the body of an HTTP/2 request has to come in yet, and that somebody waits for it.
     pub fn await_body(&self) {
         self.awaits_body.store(true, Ordering::Relaxed);
         self.body_begun.notify_one();

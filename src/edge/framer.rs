@@ -23,6 +23,8 @@ pub(super) struct Framer {
     scanner: HeadScanner,
     /// A header that is complete and waits for the first chunk behind it.
     head: Option<Head>,
+    /// Whether the client may be waiting for `100 Continue`: it asked for it, and nothing of the body is there.
+    awaits_continue: bool,
     phase: Phase,
 }
 
@@ -45,7 +47,14 @@ enum Phase {
 
 impl Framer {
     pub(super) fn new(limits: HeadLimits) -> Self {
-        Framer { limits, buffer: BytesMut::new(), scanner: HeadScanner::new(limits), head: None, phase: Phase::Waiting }
+        Framer {
+            limits,
+            buffer: BytesMut::new(),
+            scanner: HeadScanner::new(limits),
+            head: None,
+            awaits_continue: false,
+            phase: Phase::Waiting,
+        }
     }
 
     /// Whether some bytes of a next request are there.
@@ -56,6 +65,11 @@ impl Framer {
     /// Whether a body is being handed on.
     pub(super) fn is_in_body(&self) -> bool {
         matches!(self.phase, Phase::Length(_) | Phase::Chunked(_))
+    }
+
+    /// Whether the client may be waiting for an interim answer rather than be slow.
+    pub(super) fn awaits_continue(&self) -> bool {
+        self.awaits_continue
     }
 
     /// Whether all of the request was handed on, so that another one may follow.
@@ -92,6 +106,7 @@ impl Framer {
             exchange.announce(chunks.announced());
         }
         let framing = head.framing;
+        self.awaits_continue = head.expects_continue;
         let left = match self.head.take() {
             Some(Head { skip, len, rewrite: Some(rewrite), .. }) => self.rewrite(skip, len, &rewrite),
             Some(Head { skip, len, rewrite: None, .. }) => {
@@ -186,6 +201,7 @@ impl Framer {
         } else {
             move_bytes(&mut self.buffer, out, usize::MAX);
         }
+        self.awaits_continue = false;
         let piece = out.filled().get(before..).unwrap_or_default();
         match self.phase.take(piece, exchange) {
             Ok(taken) => {

@@ -19,8 +19,9 @@ use super::policy::Policy;
 use super::watched::Watched;
 use crate::http1::Fault;
 
-/// Malformed requests on one connection before it is closed.
+/// Malformed requests on one connection before its client is told to go, and before it is closed whatever is on it.
 const MOST_MALFORMED: usize = 32;
+const FAR_TOO_MANY_MALFORMED: usize = 2 * MOST_MALFORMED;
 
 /// Bytes that a client may send before it is told that some were taken: of one request, and in all.
 const STREAM_WINDOW: u32 = 64 << 10;
@@ -87,8 +88,11 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
             Ok(Some(H2Accept::Rejected)) => {
                 policy.watcher.refused(client, Fault::Http2Malformed, &[]);
                 malformed += 1;
-                if malformed >= MOST_MALFORMED {
-                    return;
+                match malformed {
+                    // What else is on the connection may be of others: it is finished.
+                    MOST_MALFORMED => left = Some(0),
+                    FAR_TOO_MANY_MALFORMED => return,
+                    _ => {}
                 }
             }
             Ok(None) => return,

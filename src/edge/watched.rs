@@ -171,23 +171,13 @@ impl Watched {
             pace.received(out.filled().len() - before);
             return outcome;
         }
-        if framer.is_complete() {
+        if framer.is_complete() || framer.awaits_continue() {
             return outcome;
         }
         let deadline = pace.deadline(rate);
         ready!(expired(&mut self.timer, deadline, context));
         exchange.break_off(Fault::BodyTooSlow);
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-    }
-
-    /// The framework reads frames by itself, and who accepts its requests has the deadlines.
-    fn poll_http2(&mut self, context: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = out.filled().len();
-        let outcome = Pin::new(&mut self.inner).poll_read(context, out);
-        if outcome.is_ready() && out.filled().len() > before {
-            self.activity.begin();
-        }
-        outcome
     }
 
     /// Passes on the outcome of a write, or ends one that took nothing for too long.
@@ -255,7 +245,8 @@ impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.protocol {
             Protocol::Http1(_) => self.poll_http1(context, out),
-            Protocol::Http2 => self.poll_http2(context, out),
+            // The framework reads frames by itself, and whoever accepts its requests has the deadlines.
+            Protocol::Http2 => Pin::new(&mut self.inner).poll_read(context, out),
         }
     }
 }

@@ -145,6 +145,7 @@ impl Probe {
         loop {
             match self.registry.address(self.index) {
                 Some(address) => return address,
+                // The resolver has its own rhythm; nothing can be probed before it has an answer.
                 None => tokio::time::sleep(UNRESOLVED_PAUSE).await,
             }
         }

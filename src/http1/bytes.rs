@@ -28,7 +28,8 @@ const fn kind(byte: u8) -> u8 {
     ((token as u8) * TOKEN) | ((target as u8) * TARGET) | ((value as u8) * VALUE)
 }
 
-pub(super) fn is_token(byte: u8) -> bool {
+/// A byte of a token (RFC 9110, 5.6.2): of a method, or of the name of a field.
+pub fn is_token(byte: u8) -> bool {
     KINDS[usize::from(byte)] & TOKEN != 0
 }
 

@@ -23,7 +23,7 @@ pub(super) fn parse(line: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
 }
 
 /// Without the space and tabs around a value.
-pub(super) fn trim(value: &[u8]) -> &[u8] {
+pub fn trim(value: &[u8]) -> &[u8] {
     let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
     let start = value.iter().position(|byte| !is_space(byte)).unwrap_or(value.len());
     let end = value.iter().rposition(|byte| !is_space(byte)).map_or(start, |last| last + 1);

@@ -14,8 +14,10 @@ mod field;
 mod head;
 mod target;
 
+pub use self::bytes::is_token;
 pub use self::chunks::{Chunks, Scanned};
 pub use self::fault::Fault;
+pub use self::field::trim;
 pub use self::head::{Framing, Head, HeadLimits, HeadScanner};
 pub use self::target::Rewrite;
 
@@ -28,8 +30,8 @@ pub fn is_target(bytes: &[u8]) -> bool {
 /// without the query, which may hold secrets.
 pub fn summary(head: &[u8]) -> (&[u8], &[u8]) {
     const MOST: usize = 256;
-    let start = head.iter().position(|b| !matches!(b, b'\r' | b'\n')).unwrap_or(head.len());
-    let line = head[start..].split(|b| matches!(b, b'\r' | b'\n')).next().unwrap_or_default();
+    let mut lines = head.split(|b| matches!(b, b'\r' | b'\n'));
+    let line = lines.find(|line| !line.is_empty()).unwrap_or_default();
     let mut words = line.split(|&b| b == b' ');
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let path = target.split(|b| matches!(b, b'?' | b'#')).next().unwrap_or_default();

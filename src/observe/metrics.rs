@@ -10,7 +10,7 @@ use prometheus::{
     Registry as Collected, TextEncoder,
 };
 
-use crate::ids::{ClusterName, Endpoint, NodeId, Role};
+use crate::ids::{ClusterName, Endpoint, Name, NodeId, Role};
 
 /// Upper bounds of the latency histogram, in seconds: from a cached answer to the read timeout of a pool.
 const LATENCY_BUCKETS: [f64; 14] =
@@ -28,6 +28,7 @@ pub struct Metrics {
     connections: IntCounterVec,
     retries: IntCounterVec,
     refused: IntCounterVec,
+    rate_limited: IntCounterVec,
     node_up: IntGaugeVec,
     in_flight: IntGaugeVec,
     access_lines_lost: IntCounter,
@@ -75,6 +76,10 @@ impl Metrics {
                 Opts::new("refused_total", "Requests that were answered without asking a node, by reason."),
                 &["reason"],
             )?,
+            rate_limited: IntCounterVec::new(
+                Opts::new("rate_limited_total", "Requests that came earlier than a rate allows, by the rule."),
+                &["rule"],
+            )?,
             node_up: IntGaugeVec::new(
                 Opts::new("node_up", "1 if the health check of the node's endpoint says up."),
                 &["cluster", "node", "endpoint"],
@@ -100,12 +105,13 @@ impl Metrics {
     }
 
     fn register(&self) -> Result<(), prometheus::Error> {
-        let all: [Box<dyn prometheus::core::Collector>; 11] = [
+        let all: [Box<dyn prometheus::core::Collector>; 12] = [
             Box::new(self.requests.clone()),
             Box::new(self.seconds.clone()),
             Box::new(self.connections.clone()),
             Box::new(self.retries.clone()),
             Box::new(self.refused.clone()),
+            Box::new(self.rate_limited.clone()),
             Box::new(self.node_up.clone()),
             Box::new(self.in_flight.clone()),
             Box::new(self.access_lines_lost.clone()),
@@ -132,6 +138,11 @@ impl Metrics {
     /// Counts a request that no node was asked for.
     pub fn refused(&self, reason: &str) {
         self.refused.with_label_values(&[reason]).inc();
+    }
+
+    /// Counts what a rule's rate refuses.
+    pub fn rate_limited(&self, rule: &Name) -> IntCounter {
+        self.rate_limited.with_label_values(&[rule.as_str()])
     }
 
     /// Counts a connection that was closed before it could send a request.
@@ -174,6 +185,7 @@ impl PoolMetrics {
     /// Counts a finished request; `status` is 0 if the client got no answer.
     pub fn finished(&self, status: u16, took: Duration) {
         let class = usize::from(status / 100).min(CODE_CLASSES.len() - 1);
+        // `class` is below the length of both.
         self.requests[class].inc();
         self.seconds.observe(took.as_secs_f64());
     }
@@ -192,7 +204,6 @@ impl PoolMetrics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::Name;
 
     #[test]
     fn what_is_counted_is_rendered() {

@@ -168,6 +168,7 @@ pub(super) const BODY_TOO_LARGE: Refused = Refused::new(413, "body_too_large");
 impl From<TooMany<'_>> for Refused {
     fn from(too_many: TooMany<'_>) -> Self {
         debug!("too many requests for rule {}", too_many.rule);
+        too_many.refused.inc();
         Refused { retry_after: Some(too_many.retry_after), ..Refused::new(429, "rate_limited") }
     }
 }

@@ -45,6 +45,8 @@ pub struct Context {
     pub(super) client: Option<Client>,
     /// Whether the client came over TLS, to us or to a proxy that is trusted.
     pub(super) secure: bool,
+    /// Whether the client got an answer of ours in place of a node's.
+    pub(super) replied: bool,
     /// Whether the reason is the client's doing, so that it is counted as a refusal even if a node was asked.
     blamed: bool,
     route: Option<Route>,
@@ -102,6 +104,7 @@ impl Context {
             exchange,
             client: None,
             secure: false,
+            replied: false,
             blamed: false,
             route: None,
             body_limit: None,

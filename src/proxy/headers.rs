@@ -68,11 +68,8 @@ pub(super) fn query(request: &RequestHeader) -> &[u8] {
 }
 
 fn split_target(request: &RequestHeader) -> (&[u8], &[u8]) {
-    let target = request.raw_path();
-    match target.iter().position(|&byte| byte == b'?') {
-        Some(end) => (&target[..end], &target[end + 1..]),
-        None => (target, b""),
-    }
+    let mut parts = request.raw_path().splitn(2, |&byte| byte == b'?');
+    (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
 }
 
 /// Puts `path` in place of the one that came; the query stays.

@@ -142,10 +142,6 @@ impl ProxyHttp for Proxy {
 
     async fn early_request_filter(&self, session: &mut Session, _: &mut Context) -> Result<()> {
         let timeouts = &self.listener.timeouts;
-        // Without this the framework waits for ever after the first request of a connection.
-        if !session.is_process_shutting_down() && session.get_keepalive().is_some() {
-            session.set_keepalive(Some(timeouts.idle.as_secs()));
-        }
         session.set_total_drain_timeout(Some(DRAIN_BODY));
         session.set_read_timeout(Some(timeouts.read));
         session.set_write_timeout(Some(timeouts.write));
@@ -165,9 +161,6 @@ impl ProxyHttp for Proxy {
                     context.exchange.limit_body(most);
                 }
                 context.admitted(admitted);
-                if session.is_http2() && !session.is_body_done() {
-                    context.exchange.await_body();
-                }
                 Ok(false)
             }
             Err(refused) => {
@@ -220,7 +213,7 @@ impl ProxyHttp for Proxy {
 
     async fn connected_to_upstream(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         reused: bool,
         _: &HttpPeer,
         _: std::os::unix::io::RawFd,
@@ -228,6 +221,10 @@ impl ProxyHttp for Proxy {
         context: &mut Context,
     ) -> Result<()> {
         context.connected(reused);
+        if session.is_http2() && !session.is_body_done() {
+            // Nobody reads a body before there is somebody to send it to.
+            context.exchange.await_body();
+        }
         Ok(())
     }
 
@@ -301,11 +298,11 @@ impl ProxyHttp for Proxy {
         context.failed(failure.reason);
         // The framework closes the connection after this, whatever we say; so we say so.
         session.set_keepalive(None);
-        if failure.status > 0
-            && context::final_status(session).is_none()
-            && let Err(e) = self.reply(session, context, failure.status, None).await
-        {
-            debug!("the client did not take the answer {}: {e}", failure.status);
+        if failure.status > 0 && context::final_status(session).is_none() {
+            match self.reply(session, context, failure.status, None).await {
+                Ok(()) => context.replied = true,
+                Err(e) => debug!("the client did not take the answer {}: {e}", failure.status),
+            }
         }
         FailToProxy { error_code: failure.status, can_reuse_downstream: false }
     }
@@ -336,6 +333,11 @@ impl ProxyHttp for Proxy {
         outcome.count(&self.observed.metrics, context);
         if self.observed.access.wanted() {
             self.observed.access.write(&outcome.entry(session, context, &self.listener));
+        }
+        if context.replied && !session.is_http2() {
+            // After a failure the framework drops the connection. If the client is still sending, that would be a reset,
+            // and the client might never see the answer; the shutdown reads for a while what still comes.
+            session.as_downstream_mut().shutdown().await;
         }
     }
 }

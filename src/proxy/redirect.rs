@@ -97,7 +97,7 @@ fn names_node(authority: &Authority, scheme: Option<Scheme>, member: &Member, cl
 
 fn without_port(host: &str) -> &str {
     match headers::port(host.as_bytes()) {
-        Some(port) => &host[..host.len() - port.len() - 1],
+        Some(port) => host.get(..host.len().saturating_sub(port.len() + 1)).unwrap_or(host),
         None => host,
     }
 }

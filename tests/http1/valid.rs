@@ -139,6 +139,19 @@ fn compare(row: &Row, seen: &Seen) -> Option<String> {
     wrong.map(|(name, values)| format!("the node saw {name}: {:?} and not {values:?}", seen.all(name)))
 }
 
+/// The request is answered, and the node has seen it after `before` others as it should.
+fn passed(stage: &Stage, row: &Row, client: &mut Client, before: usize, failures: &mut Failures) {
+    let shown = format!("{}: {}", row.what, row.bytes.escape_ascii());
+    match client.read("GET") {
+        Ok(answer) => failures.check(answer.status == 200, &shown, || format!("{answer:?}")),
+        Err(e) => failures.add(&shown, e),
+    }
+    match stage.node.record().complete.get(before) {
+        Some(seen) => compare(row, seen).into_iter().for_each(|wrong| failures.add(&shown, wrong)),
+        None => failures.add(&shown, "the node saw nothing"),
+    }
+}
+
 #[test]
 fn odd_requests_pass() {
     let stage = Stage::set("timeouts: { idle: 10s }");
@@ -151,15 +164,7 @@ fn odd_requests_pass() {
         // What follows has to be found, wherever the request ends.
         let next = Request::get(HOST, "/services/echo/next").to_bytes();
         push(&client, &[&row.bytes[..], &next].concat());
-        match client.read("GET") {
-            Ok(answer) => failures.check(answer.status == 200, &shown, || format!("{answer:?}")),
-            Err(e) => failures.add(&shown, e),
-        }
-        let record = stage.node.record();
-        match record.complete.get(before) {
-            Some(seen) => compare(&row, seen).into_iter().for_each(|wrong| failures.add(&shown, wrong)),
-            None => failures.add(&shown, "the node saw nothing"),
-        }
+        passed(&stage, &row, &mut client, before, &mut failures);
         // HTTP/1.0 does not keep the connection, and does not say so.
         if client.closed || shown.contains("HTTP/1.0") {
             continue;
@@ -180,20 +185,12 @@ fn odd_requests_pass_byte_by_byte() {
     let stage = Stage::set("timeouts: { idle: 10s }");
     let mut failures = Failures::default();
     for row in rows() {
-        let shown = format!("{}: {}", row.what, row.bytes.escape_ascii());
         let before = stage.node.record().complete.len();
         let mut client = Client::connect(stage.elb.address("api"));
         for byte in &row.bytes {
             push(&client, &[*byte]);
         }
-        match client.read("GET") {
-            Ok(answer) => failures.check(answer.status == 200, &shown, || format!("{answer:?}")),
-            Err(e) => failures.add(&shown, e),
-        }
-        match stage.node.record().complete.get(before) {
-            Some(seen) => compare(&row, seen).into_iter().for_each(|wrong| failures.add(&shown, wrong)),
-            None => failures.add(&shown, "the node saw nothing"),
-        }
+        passed(&stage, &row, &mut client, before, &mut failures);
     }
     failures.report();
 }

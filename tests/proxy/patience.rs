@@ -1,12 +1,11 @@
 //! How long the balancer waits for clients, and how often it asks nodes.
 
 use std::io::Write;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::support::TempDir;
-use crate::support::certs::Certificate;
+use crate::support::certs::{Certificate, openssl_client};
 use crate::support::client::{Client, Request};
 use crate::support::elb::Elb;
 use crate::support::node::{RawNode, StubNode};
@@ -64,13 +63,7 @@ fn http2_connections_without_requests_end() {
     let listener = format!("role: worker, endpoint: servlet, {tls}, timeouts: {{ handshake: 1s }}");
     let elb = Elb::start(&Topology::workers(&[node.address()]).listener("web", &listener));
     // It agrees on HTTP/2 and then says nothing, not even the preface.
-    let mut silent = Command::new("openssl")
-        .args(["s_client", "-quiet", "-alpn", "h2", "-connect", &elb.web().to_string()])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("openssl is installed");
+    let mut silent = openssl_client(elb.web());
     wait_until("the silent client is let in and turned out", || {
         matches!(silent.try_wait(), Ok(Some(_))) && connections(&elb) == 0.0
     });

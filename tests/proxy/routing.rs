@@ -198,7 +198,7 @@ fn soap_needs_a_path_that_says_what_it_is_for() {
     }
     let request = Request::get(HOST, "/pizza/1.0").header("SOAPAction", "");
     assert_eq!(request.send(elb.address("api")).status, 404);
-    assert_eq!(elb.metrics().sum("carbon_elb_refused_total", &[("reason", "soap_path_not_listed")]), 3.0);
+    elb.wait_for_count("carbon_elb_refused_total", &[("reason", "soap_path_not_listed")], 3.0);
 }
 
 #[test]

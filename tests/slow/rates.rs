@@ -2,11 +2,11 @@
 
 use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::ChildStdin;
 use std::time::{Duration, Instant};
 
 use super::connections;
-use crate::support::certs::Certificate;
+use crate::support::certs::{Certificate, openssl_client};
 use crate::support::client::{Client, Request};
 use crate::support::elb::Elb;
 use crate::support::node::{RawNode, StubNode};
@@ -43,6 +43,33 @@ fn drip_a_body(elb: &Elb, framing: &str, piece: &[u8]) {
     assert!(began.elapsed() < BOUND, "{framing}: given up after {:?}", began.elapsed());
     assert_eq!(client.answer().status, 408, "{framing}");
     assert!(client.closed && client.is_ended(), "{framing}");
+}
+
+#[test]
+fn a_client_that_waits_for_100_continue_is_not_slow() {
+    // Longer than a body may be late.
+    const WAIT: Duration = Duration::from_secs(12);
+    let node = RawNode::start(|mut connection| {
+        let Some(request) = connection.read_request()? else { return Ok(()) };
+        assert_eq!(request.header("expect"), Some("100-continue"));
+        // Nothing comes while it makes up its mind.
+        connection.stream().set_read_timeout(Some(WAIT))?;
+        assert!(connection.stream().peek(&mut [0]).is_err(), "the body came unasked");
+        connection.stream().set_read_timeout(Some(BOUND))?;
+        connection.send("HTTP/1.1 100 Continue\r\n\r\n");
+        connection.read_bytes(&mut [0; 4])?;
+        connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        Ok(())
+    });
+    let settings = "role: worker, endpoint: servlet, timeouts: { read: 30s }, limits: { body_rate: 240B }";
+    let elb = Elb::start(&Topology::workers(&[node.address()]).listener("web", settings));
+    let mut client = Client::connect(elb.web());
+    client.send(format!(
+        "POST /services/echo HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"
+    ));
+    assert_eq!(client.read_head().unwrap().0, 100);
+    client.send("body");
+    assert_eq!(client.answer().status, 200);
 }
 
 #[test]
@@ -142,13 +169,7 @@ struct Http2 {
 
 impl Http2 {
     fn open(elb: &Elb) -> Http2 {
-        let mut process = Command::new("openssl")
-            .args(["s_client", "-quiet", "-alpn", "h2", "-connect", &elb.web().to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("openssl is installed");
+        let mut process = openssl_client(elb.web());
         let stdin = process.stdin.take().expect("it is piped");
         Http2 { process, stdin }
     }

@@ -49,3 +49,15 @@ impl Certificate {
         run(&mut openssl, INSTALL);
     }
 }
+
+/// A client that agrees on HTTP/2 over TLS and sends what it is given, byte by byte. To be ended by who has started it.
+pub(crate) fn openssl_client(address: std::net::SocketAddr) -> std::process::Child {
+    use std::process::Stdio;
+    Command::new("openssl")
+        .args(["s_client", "-quiet", "-alpn", "h2", "-connect", &address.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("openssl is installed")
+}

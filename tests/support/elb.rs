@@ -131,6 +131,17 @@ impl Elb {
         Metrics::parse(&self.admin("/metrics"))
     }
 
+    /// Waits until it has counted `expected`, and asserts that it has not counted more: a request is counted after its answer.
+    #[track_caller]
+    pub(crate) fn wait_for_count(&self, name: &str, labels: &[(&str, &str)], expected: f64) {
+        let mut counted = 0.0;
+        wait_until(&format!("{name} {labels:?} counts {expected}"), || {
+            counted = self.metrics().sum(name, labels);
+            counted >= expected
+        });
+        assert_eq!(counted, expected, "{name} {labels:?}");
+    }
+
     /// Waits until it holds the node's endpoint for up, or not for up: down or never probed.
     #[track_caller]
     pub(crate) fn wait_for_node(&self, node: &str, endpoint: &str, up: bool) {

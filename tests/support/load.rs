@@ -44,6 +44,7 @@ impl Load {
                     while !stopping.load(Ordering::Acquire) {
                         samples.push(ask(&mut connection, address, &Request::get(&host, &path)));
                         done.fetch_add(1, Ordering::AcqRel);
+                        // The load's rhythm; nothing is waited for.
                         std::thread::sleep(pause);
                     }
                     samples

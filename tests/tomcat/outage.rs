@@ -39,8 +39,8 @@ fn outage(fleet: &mut Fleet, listener: &str, end: fn(&mut Tomcat)) -> Outage {
 }
 
 /// Not more than the requests in flight on the node may fail: those that it had been sent and had not answered when it
-/// went. Everything before and after must succeed.
-fn assert_only_in_flight_failed(outage: &Outage) {
+/// went. Everything before and after must succeed. Returns how many failed.
+fn assert_only_in_flight_failed(outage: &Outage) -> usize {
     let Outage { samples, begun, gone } = outage;
     let failed: Vec<_> = samples.iter().filter(|sample| sample.outcome.is_err()).collect();
     // Times from the beginning of the end, for whoever has to find out why.
@@ -52,8 +52,6 @@ fn assert_only_in_flight_failed(outage: &Outage) {
         // In flight on it: sent while its process lived, known to have failed after it began to go.
         assert!(sample.started < *gone && sample.ended > *begun, "outside of the outage: {told}");
     }
-    // A client has one request under way at a time, so no more than that can be in flight on the node.
-    assert!(failed.len() <= CLIENTS, "{told}");
 
     let nodes_of = |from: Instant, to: Option<Instant>| {
         let within =
@@ -62,13 +60,16 @@ fn assert_only_in_flight_failed(outage: &Outage) {
     };
     assert!(nodes_of(samples[0].started, Some(*begun)).contains_key("w2"), "it was not asked before");
     assert!(nodes_of(*gone, None).contains_key("w2"), "it was not asked after it came back");
+    failed.len()
 }
 
 #[test]
 fn a_worker_that_crashes_costs_only_what_was_in_flight_on_it() {
     let mut fleet = fleet();
     for listener in ["clear", "clear-api"] {
-        assert_only_in_flight_failed(&outage(&mut fleet, listener, Tomcat::crash));
+        let failed = assert_only_in_flight_failed(&outage(&mut fleet, listener, Tomcat::crash));
+        // A client has one request under way at a time, so no more than that was in flight at the instant of the crash.
+        assert!(failed <= CLIENTS, "{failed} failed");
     }
 }
 
@@ -76,6 +77,8 @@ fn a_worker_that_crashes_costs_only_what_was_in_flight_on_it() {
 fn a_worker_that_is_stopped_costs_only_what_was_in_flight_on_it() {
     let mut fleet = fleet();
     for listener in ["clear", "clear-api"] {
+        // A stop takes its time, in which Tomcat still takes connections and then closes them, or answers 400 by itself: a
+        // client can meet that more than once.
         assert_only_in_flight_failed(&outage(&mut fleet, listener, Tomcat::stop));
     }
 }
