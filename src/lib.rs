@@ -47,6 +47,7 @@ pub mod pool;
 pub mod probe;
 pub mod proxy;
 pub mod registry;
+pub mod retry;
 pub mod select;
 pub mod throttle;
 pub mod upstream;
