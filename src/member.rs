@@ -1,25 +1,52 @@
-//! A node as the running program knows it: its address, its health, and what it is busy with.
+//! A node as the running program knows it: what it is busy with, and what operators have said of it.
 //!
 //! A [`Node`] lives as long as the node is configured. A new snapshot of the pools refers to the same nodes, so that
-//! counts and health survive every change around them.
+//! counts survive every change around them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::ids::{ClusterName, NodeId};
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{ClusterName, Endpoint, NodeId};
+use crate::select::Gauge;
+
+/// What operators, or the node's own agent, want of a node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AdminState {
+    /// It gets its share.
+    #[default]
+    Ready,
+    /// It finishes what it has, and keeps its sessions, but gets no new ones.
+    Draining,
+    /// It gets nothing.
+    Maintenance,
+}
+
+impl AdminState {
+    /// The word used in logs and in the admin API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            AdminState::Ready => "ready",
+            AdminState::Draining => "draining",
+            AdminState::Maintenance => "maintenance",
+        }
+    }
+}
 
 /// A node and what it is busy with.
 #[derive(Debug)]
 pub struct Node {
     cluster: ClusterName,
     id: NodeId,
-    in_flight: AtomicUsize,
+    /// By [`Endpoint::index`]: an endpoint has threads of its own, whichever role a request is for.
+    gauges: [Arc<Gauge>; 2],
 }
 
 impl Node {
     /// A node without requests.
     pub fn new(cluster: ClusterName, id: NodeId) -> Self {
-        Node { cluster, id, in_flight: AtomicUsize::new(0) }
+        Node { cluster, id, gauges: [(); 2].map(|()| Arc::new(Gauge::new())) }
     }
 
     /// The cluster it belongs to.
@@ -32,34 +59,14 @@ impl Node {
         &self.id
     }
 
+    /// The load of one of its endpoints.
+    pub fn gauge(&self, endpoint: Endpoint) -> &Arc<Gauge> {
+        &self.gauges[endpoint.index()]
+    }
+
     /// Requests that have been given to the node and are not finished, over all its roles and endpoints.
     pub fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed)
-    }
-}
-
-/// Counts one request on a node for as long as it lives.
-#[derive(Debug)]
-pub struct Lease {
-    node: Arc<Node>,
-}
-
-impl Lease {
-    /// Counts a request on `node`.
-    pub fn new(node: Arc<Node>) -> Self {
-        node.in_flight.fetch_add(1, Ordering::Relaxed);
-        Lease { node }
-    }
-
-    /// The node that the request is on.
-    pub fn node(&self) -> &Node {
-        &self.node
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.node.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.gauges.iter().map(|gauge| gauge.in_flight()).sum()
     }
 }
 
@@ -67,16 +74,17 @@ impl Drop for Lease {
 mod tests {
     use super::*;
     use crate::ids::Name;
+    use crate::select::Moment;
 
     #[test]
-    fn a_lease_counts_while_it_lives() {
-        let node = Arc::new(Node::new(Name::parse("esb").unwrap(), Name::parse("wk-1").unwrap()));
-        let first = Lease::new(node.clone());
-        let second = Lease::new(node.clone());
+    fn a_node_is_busy_with_what_its_endpoints_are() {
+        let node = Node::new(Name::parse("esb").unwrap(), Name::parse("wk-1").unwrap());
+        let start = |endpoint| node.gauge(endpoint).try_start(None, Moment::default()).unwrap();
+        let first = start(Endpoint::Servlet);
+        let second = start(Endpoint::Passthrough);
         assert_eq!(node.in_flight(), 2);
         drop(first);
-        assert_eq!(node.in_flight(), 1);
-        assert_eq!(second.node().id().as_str(), "wk-1");
+        assert_eq!((node.in_flight(), node.gauge(Endpoint::Passthrough).in_flight()), (1, 1));
         drop(second);
         assert_eq!(node.in_flight(), 0);
     }

@@ -1,0 +1,300 @@
+//! A pool: the members that can serve one role of one cluster through one endpoint, and the choice among them.
+//!
+//! [`Pool`] is what stays (its turn counter, its settings, its queue, its counters); [`PoolView`] is what a snapshot
+//! holds: the members as they were when the snapshot was made. A request keeps its snapshot, so the view cannot change
+//! under it.
+
+mod standing;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Instant;
+
+pub use self::standing::{Contender, Facts, Rules, Standing, shares};
+use crate::config::{EndpointSettings, NodeHost, PoolSettings};
+use crate::health::passive::{Recorder, Trial};
+use crate::ids::{ClusterName, Endpoint, Name, Role};
+use crate::member::Node;
+use crate::observe::metrics::PoolMetrics;
+use crate::queue::Queue;
+use crate::retry::{Budget, RetryPass};
+use crate::select::{Candidate, Clock, Draws, Gauge, InFlight, Moment, Pick, Selector};
+
+/// The part of a pool that outlives every snapshot.
+#[derive(Debug)]
+pub struct Pool {
+    /// The cluster that the pool belongs to.
+    pub cluster: ClusterName,
+    /// The role that its members have.
+    pub role: Role,
+    /// The port of the members that it leads to.
+    pub endpoint: Endpoint,
+    /// The tenant partition that it is for; `None`: for everybody else.
+    pub partition: Option<Name>,
+    /// Algorithm, timeouts and all that.
+    pub settings: PoolSettings,
+    /// How the members' endpoint is spoken to.
+    pub upstream: EndpointSettings,
+    /// A number that no other pool has: it keeps the idle connections of pools apart, whose TLS settings may differ.
+    pub key: u64,
+    /// Counters by role.
+    pub metrics: Arc<PoolMetrics>,
+    /// Where requests wait that may go to any member.
+    pub queue: Queue,
+    /// How many requests may be retries.
+    budget: Arc<Budget>,
+    /// The time, as gauges have it.
+    clock: Clock,
+    /// Round robin's position. It is here so that a new snapshot does not begin again with the first member.
+    turn: AtomicUsize,
+    /// Random numbers for the algorithms that draw.
+    draws: Draws,
+}
+
+/// What a pool is, before its first snapshot.
+#[derive(Debug)]
+pub struct PoolParts {
+    /// See [`Pool`].
+    pub cluster: ClusterName,
+    /// See [`Pool`].
+    pub role: Role,
+    /// See [`Pool`].
+    pub endpoint: Endpoint,
+    /// See [`Pool`].
+    pub partition: Option<Name>,
+    /// See [`Pool`].
+    pub settings: PoolSettings,
+    /// See [`Pool`].
+    pub upstream: EndpointSettings,
+    /// See [`Pool`].
+    pub key: u64,
+    /// See [`Pool`].
+    pub metrics: Arc<PoolMetrics>,
+    /// The program's one clock.
+    pub clock: Clock,
+    /// What the random numbers begin with.
+    pub seed: u64,
+}
+
+impl Pool {
+    /// A pool before its first snapshot.
+    pub fn new(parts: PoolParts) -> Self {
+        let PoolParts { cluster, role, endpoint, partition, settings, upstream, key, metrics, clock, seed } = parts;
+        Pool {
+            queue: Queue::new(settings.queue),
+            budget: Arc::new(Budget::new(&settings.retry)),
+            turn: AtomicUsize::new(0),
+            draws: Draws::new(seed),
+            cluster,
+            role,
+            endpoint,
+            partition,
+            settings,
+            upstream,
+            key,
+            metrics,
+            clock,
+        }
+    }
+
+    /// An instant, as gauges have it.
+    pub fn moment(&self, now: Instant) -> Moment {
+        self.clock.at(now)
+    }
+}
+
+/// A member of a pool as a snapshot holds it.
+#[derive(Debug)]
+pub struct Member {
+    /// The node behind it.
+    pub node: Arc<Node>,
+    /// The position of the node in its cluster: the same in every snapshot.
+    pub index: usize,
+    /// As configured; redirects may name it.
+    pub host: NodeHost,
+    /// Where connections go to.
+    pub address: SocketAddr,
+    /// All ports of the node, by [`Endpoint::index`]; redirects may name them.
+    pub ports: [u16; 2],
+    /// What is known of it.
+    pub standing: Standing,
+    /// Whether it is asked only if no other member can be.
+    pub backup: bool,
+    /// Its weight, times what its agent says in percent.
+    pub weight: u32,
+    /// Requests in flight on its endpoint.
+    pub limit: Option<usize>,
+    /// Takes in what becomes of its requests; `None` if nobody wants to know.
+    pub recorder: Option<Arc<Recorder>>,
+    /// Where the requests of its sessions wait.
+    pub queue: Arc<Queue>,
+    /// A hash of its id, for the algorithms that hash.
+    pub identity: u64,
+}
+
+impl Member {
+    fn is_full(&self, endpoint: Endpoint) -> bool {
+        self.limit.is_some_and(|limit| self.node.gauge(endpoint).in_flight() >= limit)
+    }
+
+    /// Whether another request is finding out about it.
+    fn is_tried(&self) -> bool {
+        self.standing == Standing::Trial && self.recorder.as_ref().is_some_and(|recorder| !recorder.awaits_trial())
+    }
+}
+
+/// The members of a pool.
+#[derive(Debug)]
+pub struct PoolView {
+    /// What outlives the snapshot.
+    pub pool: Arc<Pool>,
+    members: Vec<Member>,
+    /// Their shares of new requests.
+    shares: Vec<u32>,
+    /// Whether members on trial get one request at a time: there are others for the rest.
+    one_by_one: bool,
+    selector: Selector,
+}
+
+/// What is known of a request when it is given to a member.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ask<'a> {
+    /// [`Member::index`] of those that it was given to already.
+    pub tried: &'a [usize],
+    /// The position of the member that has its session.
+    pub session: Option<usize>,
+    /// A hash of what names the member, for the algorithms that hash.
+    pub key: u64,
+}
+
+/// What became of asking for a member.
+#[derive(Debug)]
+pub enum Choice<'a> {
+    /// Here it is.
+    Picked(Picked<'a>),
+    /// All that may be asked are full.
+    Full,
+    /// The member that has its session is full.
+    SessionFull(&'a Member),
+    /// There is nobody to be asked.
+    Nobody,
+}
+
+/// A member that was chosen for a request.
+#[derive(Debug)]
+pub struct Picked<'a> {
+    /// Its position in the view.
+    pub position: usize,
+    /// The member.
+    pub member: &'a Member,
+    /// Counts the request on the member's endpoint.
+    pub in_flight: InFlight,
+    /// The request finds out whether the member can be asked again.
+    pub trial: Option<Trial>,
+}
+
+impl PoolView {
+    /// Takes all members with a known address.
+    pub fn new(pool: Arc<Pool>, members: Vec<Member>) -> Self {
+        let contenders: Vec<Contender> = members
+            .iter()
+            .map(|&Member { standing, backup, weight, .. }| Contender { standing, backup, weight })
+            .collect();
+        let rules = Rules { panic: pool.settings.panic, slow_start: pool.settings.slow_start };
+        let shares = shares(&contenders, &rules);
+        let candidates = members.iter().zip(&shares).map(|(member, &weight)| Candidate {
+            weight,
+            gauge: member.node.gauge(pool.endpoint),
+            identity: member.identity,
+        });
+        let selector = Selector::new(&pool.settings, &candidates.collect::<Vec<_>>());
+        let asked = members.iter().zip(&shares).filter(|&(_, &share)| share > 0);
+        let one_by_one = asked.into_iter().any(|(member, _)| member.standing != Standing::Trial);
+        PoolView { pool, members, shares, one_by_one, selector }
+    }
+
+    /// Chooses a member for a request: the one that has its session, or one that was not tried.
+    pub fn pick(&self, ask: &Ask<'_>, now: Instant) -> Choice<'_> {
+        let now = self.pool.clock.at(now);
+        let endpoint = self.pool.endpoint;
+        if let Some((position, member)) = self.session(ask) {
+            // Even a member on trial has to serve its sessions, as nobody else can.
+            return match self.take(position, member, now, false) {
+                Some(picked) => Choice::Picked(picked),
+                None => Choice::SessionFull(member),
+            };
+        }
+        let request = Pick { now, turn: &self.pool.turn, draws: &self.pool.draws, key: ask.key };
+        let untried = |position: usize| self.members.get(position).filter(|member| !ask.tried.contains(&member.index));
+        let has_room = |member: &Member| !member.is_full(endpoint) && !(self.one_by_one && member.is_tried());
+        let usable = |position| untried(position).is_some_and(has_room);
+        // Another thread may have taken the last place of a member that had one; then another member is looked for.
+        for _ in 0..=self.members.len() {
+            let Some(position) = self.selector.pick(&request, usable) else { break };
+            let Some(member) = self.members.get(position) else { break };
+            if let Some(picked) = self.take(position, member, now, self.one_by_one) {
+                return Choice::Picked(picked);
+            }
+        }
+        let some_full = (0..).zip(&self.shares).any(|(position, &share)| share > 0 && untried(position).is_some());
+        if some_full { Choice::Full } else { Choice::Nobody }
+    }
+
+    /// The member that has the request's session, if it may still have it.
+    fn session(&self, ask: &Ask<'_>) -> Option<(usize, &Member)> {
+        let position = ask.session?;
+        let member = self.members.get(position)?;
+        (member.standing.keeps_sessions() && !ask.tried.contains(&member.index)).then_some((position, member))
+    }
+
+    /// Counts the request on a member, if that has room. `one_by_one`: a member on trial has room for one.
+    fn take<'a>(&self, position: usize, member: &'a Member, now: Moment, one_by_one: bool) -> Option<Picked<'a>> {
+        let in_flight = self.gauge(member).try_start(member.limit, now)?;
+        let trial = match (member.standing, &member.recorder) {
+            (Standing::Trial, Some(recorder)) => match recorder.try_trial() {
+                None if one_by_one => return None,
+                trial => trial,
+            },
+            _ => None,
+        };
+        Some(Picked { position, member, in_flight, trial })
+    }
+
+    /// Lets a request be tried again, unless too many requests of the pool are retries.
+    pub fn retry_pass(&self) -> Option<RetryPass> {
+        self.pool.budget.pass(self.in_flight())
+    }
+
+    /// Requests in flight on the endpoints of the members, those of other pools among them.
+    pub fn in_flight(&self) -> usize {
+        self.members.iter().map(|member| self.gauge(member).in_flight()).sum()
+    }
+
+    /// The load of a member.
+    pub fn gauge<'a>(&self, member: &'a Member) -> &'a Arc<Gauge> {
+        member.node.gauge(self.pool.endpoint)
+    }
+
+    /// Whether a request that was tried on these could go to a member besides: for each one that gets new requests,
+    /// whether it was tried.
+    pub fn others(&self, tried: &[usize], failed: usize) -> crate::retry::Others {
+        use crate::retry::Others;
+        let shared = self.members.iter().zip(&self.shares).filter(|&(_, &share)| share > 0).map(|(member, _)| member);
+        shared.filter(|member| member.index != failed).fold(Others::None, |others, member| {
+            if tried.contains(&member.index) && others != Others::Untried { Others::Tried } else { Others::Untried }
+        })
+    }
+
+    /// All members, in the order of the configuration.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// How many members may get new requests.
+    pub fn ready(&self) -> usize {
+        self.shares.iter().filter(|&&share| share > 0).count()
+    }
+}

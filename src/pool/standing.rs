@@ -1,0 +1,233 @@
+//! What is known of a member as a whole, and what share of new requests follows from it.
+
+use std::time::Duration;
+
+use crate::health::State;
+use crate::health::panic::{Counts, Usable, usable};
+use crate::health::passive;
+use crate::member::AdminState;
+
+/// What is known of a member as a whole. Of what holds at once, the first of: maintenance, down, draining, ejected or on
+/// trial, unknown, starting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It gets its share.
+    Ready,
+    /// It has come up, and its share grows: so long ago.
+    Starting(Duration),
+    /// It was never probed.
+    Unknown,
+    /// Requests failed on it; it is not asked for a time.
+    Ejected,
+    /// Its ejection is over, and one request at a time may find out.
+    Trial,
+    /// It keeps its sessions and gets no new ones.
+    Draining,
+    /// Its probes fail, or its agent says so.
+    Down,
+    /// It gets nothing.
+    Maintenance,
+}
+
+/// What the standing of a member is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts {
+    /// What operators and the agent want.
+    pub admin: AdminState,
+    /// What the probes say.
+    pub health: State,
+    /// Whether the agent says that it is down.
+    pub agent_down: bool,
+    /// What its requests tell; `None` if nobody wants to know.
+    pub passive: Option<passive::Standing>,
+    /// How long ago it came up, if its share is to grow still.
+    pub up_for: Option<Duration>,
+}
+
+impl Standing {
+    /// Makes one of all that is known.
+    pub fn of(facts: &Facts) -> Self {
+        match facts {
+            Facts { admin: AdminState::Maintenance, .. } => Standing::Maintenance,
+            Facts { health: State::Down, .. } | Facts { agent_down: true, .. } => Standing::Down,
+            Facts { admin: AdminState::Draining, .. } => Standing::Draining,
+            Facts { passive: Some(passive::Standing::Ejected { .. }), .. } => Standing::Ejected,
+            Facts { passive: Some(passive::Standing::HalfOpen), .. } => Standing::Trial,
+            Facts { health: State::Unknown, .. } => Standing::Unknown,
+            Facts { up_for: Some(up_for), .. } => Standing::Starting(*up_for),
+            Facts { .. } => Standing::Ready,
+        }
+    }
+
+    /// Whether requests of sessions that it has may go on to it. Sessions move only when their member is gone, down or in
+    /// maintenance: on another one they would be lost.
+    pub fn keeps_sessions(self) -> bool {
+        !matches!(self, Standing::Down | Standing::Maintenance)
+    }
+
+    /// The word used in logs and in the admin API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Standing::Ready => "ready",
+            Standing::Starting(_) => "starting",
+            Standing::Unknown => "unknown",
+            Standing::Ejected => "ejected",
+            Standing::Trial => "trial",
+            Standing::Draining => "draining",
+            Standing::Down => "down",
+            Standing::Maintenance => "maintenance",
+        }
+    }
+}
+
+/// What decides about a member's share.
+#[derive(Debug, Clone, Copy)]
+pub struct Contender {
+    /// What is known of it.
+    pub standing: Standing,
+    /// Whether it is asked only if no other member can be.
+    pub backup: bool,
+    /// Its weight, times what its agent says in percent.
+    pub weight: u32,
+}
+
+/// How a pool treats its members.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// See [`crate::config::PoolSettings::panic`].
+    pub panic: u8,
+    /// See [`crate::config::PoolSettings::slow_start`].
+    pub slow_start: Duration,
+}
+
+/// The least that a starting member gets of its share, in percent: it has to get something to warm up.
+const LEAST_OF_SHARE: u32 = 10;
+
+/// The share of each member of new requests: a weight, 0 for those that get none.
+///
+/// Members that were never probed count only if none is up, so that a start does not wait for the first probe. Backup
+/// members count only if no other one does.
+pub fn shares(members: &[Contender], rules: &Rules) -> Vec<u32> {
+    // An ejected member is better than nobody, but not better than a backup.
+    let mut groups = [(false, false), (true, false), (false, true), (true, true)]
+        .map(|(backup, ejected)| entitled(members, backup, ejected, rules.panic))
+        .into_iter();
+    let entitled = groups.find(|group| group.contains(&true)).unwrap_or_else(|| vec![false; members.len()]);
+    let counted = || members.iter().zip(&entitled).filter(|(_, entitled)| **entitled).map(|(member, _)| member);
+    // If all are new there is nobody who could do the rest.
+    let somebody_is_warm = counted().any(|member| !matches!(member.standing, Standing::Starting(_)));
+    let share = |(member, entitled): (&Contender, &bool)| match member.standing {
+        _ if !entitled => 0,
+        Standing::Starting(up_for) if somebody_is_warm => ramp(member.weight, up_for, rules.slow_start),
+        _ => member.weight.saturating_mul(100),
+    };
+    members.iter().zip(&entitled).map(share).collect()
+}
+
+/// `weight` times the percent of its share that a member gets that came up so long ago.
+fn ramp(weight: u32, up_for: Duration, slow_start: Duration) -> u32 {
+    let done = if slow_start.is_zero() { 1.0 } else { up_for.as_secs_f64() / slow_start.as_secs_f64() };
+    let percent = (done * 100.0).clamp(f64::from(LEAST_OF_SHARE), 100.0) as u32; // 10 to 100
+    weight.saturating_mul(percent)
+}
+
+/// Who gets a share of the backup members, or of the others; if it has to be, even if they are `ejected`.
+fn entitled(members: &[Contender], backup: bool, ejected: bool, panic: u8) -> Vec<bool> {
+    let group = || members.iter().filter(|member| member.backup == backup);
+    let up = |standing| matches!(standing, Standing::Ready | Standing::Starting(_));
+    let some_up = group().any(|member| up(member.standing));
+    let good = |standing| up(standing) || (standing == Standing::Unknown && !some_up);
+    let is_ejected = |standing| matches!(standing, Standing::Ejected | Standing::Trial);
+    let wanted = |standing| !matches!(standing, Standing::Maintenance | Standing::Draining);
+    let count = |which: &dyn Fn(Standing) -> bool| group().filter(|member| which(member.standing)).count();
+    let counts = Counts { total: count(&wanted), good: count(&good), ejected: count(&is_ejected) };
+    let entitled = |standing| match usable(counts, panic) {
+        Usable::Good => good(standing) || standing == Standing::Trial,
+        Usable::Ejected => ejected && is_ejected(standing),
+        Usable::All => wanted(standing),
+    };
+    members.iter().map(|member| member.backup == backup && entitled(member.standing)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    fn contender(letter: char) -> Contender {
+        let standing = match letter.to_ascii_uppercase() {
+            'R' => Standing::Ready,
+            'S' => Standing::Starting(Duration::from_secs(2)),
+            'U' => Standing::Unknown,
+            'E' => Standing::Ejected,
+            'T' => Standing::Trial,
+            'D' => Standing::Draining,
+            'X' => Standing::Down,
+            _ => Standing::Maintenance,
+        };
+        Contender { standing, backup: letter.is_ascii_lowercase(), weight: 2 }
+    }
+
+    #[test]
+    fn shares_follow_from_what_is_known() {
+        for (members, panic, expected) in [
+            ("RRR", 0, [200, 200, 200]),
+            ("RUM", 0, [200, 0, 0]), // never probed, while another one is up
+            ("UUM", 0, [200, 200, 0]),
+            ("RDX", 0, [200, 0, 0]),
+            ("RSE", 0, [200, 40, 0]), // two of ten seconds
+            ("SSX", 0, [200, 200, 0]), // nobody else could do the rest
+            ("RTE", 0, [200, 200, 0]),
+            ("XEE", 0, [0, 200, 200]), // better than a 503
+            ("XXM", 0, [0, 0, 0]),
+            ("RXX", 50, [200, 200, 200]),
+            ("RRX", 50, [200, 200, 0]),
+            ("RXM", 51, [200, 200, 0]),
+            ("XDM", 100, [200, 0, 0]),
+            // Small letters are backups.
+            ("Rrr", 0, [200, 0, 0]),
+            ("Xrr", 0, [0, 200, 200]),
+            ("Xrx", 0, [0, 200, 0]),
+            ("Drx", 0, [0, 200, 0]),
+            ("Err", 0, [0, 200, 200]), // a backup is better than an ejected member
+            ("Exx", 0, [200, 0, 0]),
+        ] {
+            let rules = Rules { panic, slow_start: Duration::from_secs(10) };
+            let members: Vec<_> = members.chars().map(contender).collect();
+            assert_eq!(shares(&members, &rules), expected, "{members:?} {panic}");
+        }
+    }
+
+    #[test]
+    fn a_share_grows_from_a_tenth() {
+        let slow_start = Duration::from_secs(10);
+        for (seconds, expected) in [(0, 40), (1, 40), (5, 200), (10, 400), (60, 400)] {
+            assert_eq!(ramp(4, Duration::from_secs(seconds), slow_start), expected);
+        }
+        assert_eq!(ramp(4, Duration::ZERO, Duration::ZERO), 400);
+    }
+
+    #[test]
+    fn the_most_serious_fact_counts() {
+        let ready =
+            Facts { admin: AdminState::Ready, health: State::Up, agent_down: false, passive: None, up_for: None };
+        let ejected = Some(passive::Standing::Ejected { until: Instant::now() });
+        for (facts, expected) in [
+            (ready, Standing::Ready),
+            (Facts { up_for: Some(Duration::ZERO), ..ready }, Standing::Starting(Duration::ZERO)),
+            (Facts { passive: Some(passive::Standing::Active), ..ready }, Standing::Ready),
+            (Facts { passive: ejected, ..ready }, Standing::Ejected),
+            (Facts { passive: Some(passive::Standing::HalfOpen), ..ready }, Standing::Trial),
+            (Facts { passive: ejected, admin: AdminState::Draining, ..ready }, Standing::Draining),
+            (Facts { health: State::Unknown, ..ready }, Standing::Unknown),
+            (Facts { health: State::Down, admin: AdminState::Draining, ..ready }, Standing::Down),
+            (Facts { agent_down: true, ..ready }, Standing::Down),
+            (Facts { health: State::Down, admin: AdminState::Maintenance, ..ready }, Standing::Maintenance),
+        ] {
+            assert_eq!(Standing::of(&facts), expected, "{facts:?}");
+            let moves = matches!(expected, Standing::Down | Standing::Maintenance);
+            assert_eq!(expected.keeps_sessions(), !moves);
+        }
+    }
+}
