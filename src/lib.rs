@@ -27,6 +27,7 @@
 
 pub mod admin;
 pub mod admin_services;
+pub mod affinity;
 pub mod app;
 pub mod classify;
 pub mod cli;
