@@ -48,6 +48,8 @@ pub mod pool;
 pub mod probe;
 pub mod proxy;
 pub mod registry;
+pub mod report;
 pub mod select;
+pub mod tenant;
 pub mod throttle;
 pub mod upstream;
