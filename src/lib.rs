@@ -27,6 +27,7 @@
 
 pub mod admin;
 pub mod admin_services;
+pub mod affinity;
 pub mod app;
 pub mod classify;
 pub mod cli;
@@ -46,8 +47,11 @@ pub mod origin;
 pub mod pool;
 pub mod probe;
 pub mod proxy;
+pub mod queue;
 pub mod registry;
+pub mod report;
 pub mod retry;
 pub mod select;
+pub mod tenant;
 pub mod throttle;
 pub mod upstream;

@@ -213,7 +213,7 @@ impl NodeState {
             up_since: [None; 2],
             admin: AdminState::Ready,
             agent: Agent::default(),
-            identity: crate::affinity::identity(&cluster.name, &node.id),
+            identity: crate::affinity::member_identity(&cluster.name, &node.id),
         }
     }
 
