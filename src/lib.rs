@@ -46,6 +46,7 @@ pub mod origin;
 pub mod pool;
 pub mod probe;
 pub mod proxy;
+pub mod queue;
 pub mod registry;
 pub mod retry;
 pub mod select;
