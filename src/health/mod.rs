@@ -1,7 +1,8 @@
 //! Health of one endpoint of one node: from single probe outcomes to *up* and *down*.
 //!
 //! [`Health::record`] is the whole rule, without clock or I/O; [`active`] asks the nodes and feeds it.
-//! [`passive`] draws its own conclusions from requests that fail, and [`panic`] says who may be asked if few are well.
+//! [`passive`] draws its own conclusions from requests that fail, and [`mod@panic`] says who may be asked if few are
+//! well.
 
 pub mod active;
 pub mod panic;
