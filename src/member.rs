@@ -3,12 +3,13 @@
 //! A [`Node`] lives as long as the node is configured. A new snapshot of the pools refers to the same nodes, so that
 //! counts survive every change around them.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{ClusterName, Endpoint, NodeId};
-use crate::select::Gauge;
+use crate::queue::Queue;
+use crate::select::{Gauge, InFlight, Moment};
 
 /// What operators, or the node's own agent, want of a node.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -41,12 +42,14 @@ pub struct Node {
     id: NodeId,
     /// By [`Endpoint::index`]: an endpoint has threads of its own, whichever role a request is for.
     gauges: [Arc<Gauge>; 2],
+    /// By [`Endpoint::index`]: where requests wait for room on it. Empty where there is always room.
+    queues: [OnceLock<Vec<Arc<Queue>>>; 2],
 }
 
 impl Node {
     /// A node without requests.
     pub fn new(cluster: ClusterName, id: NodeId) -> Self {
-        Node { cluster, id, gauges: [(); 2].map(|()| Arc::new(Gauge::new())) }
+        Node { cluster, id, gauges: [(); 2].map(|()| Arc::new(Gauge::new())), queues: Default::default() }
     }
 
     /// The cluster it belongs to.
@@ -64,9 +67,56 @@ impl Node {
         &self.gauges[endpoint.index()]
     }
 
+    /// Says where requests wait for room on an endpoint. Counts the first time only.
+    pub fn wait_in(&self, endpoint: Endpoint, queues: Vec<Arc<Queue>>) {
+        // An error means that it is known already.
+        let _ = self.queues[endpoint.index()].set(queues);
+    }
+
+    /// Tells those who wait that an endpoint has room for one more.
+    fn released(&self, endpoint: Endpoint) {
+        self.queues[endpoint.index()].get().into_iter().flatten().for_each(|queue| queue.released());
+    }
+
     /// Requests that have been given to the node and are not finished, over all its roles and endpoints.
     pub fn in_flight(&self) -> usize {
         self.gauges.iter().map(|gauge| gauge.in_flight()).sum()
+    }
+}
+
+/// Counts one request on an endpoint of a node for as long as it lives. When it ends, the next one that waits is told.
+#[derive(Debug)]
+pub struct Lease {
+    node: Arc<Node>,
+    endpoint: Endpoint,
+    /// `None` only while it ends.
+    in_flight: Option<InFlight>,
+}
+
+impl Lease {
+    /// Keeps what the endpoint's gauge has counted.
+    pub fn new(node: Arc<Node>, endpoint: Endpoint, in_flight: InFlight) -> Self {
+        Lease { node, endpoint, in_flight: Some(in_flight) }
+    }
+
+    /// The node that the request is on.
+    pub fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// Takes in that the header of the answer came at `now`. Only the first time counts.
+    pub fn answered(&mut self, now: Moment) {
+        if let Some(in_flight) = &mut self.in_flight {
+            in_flight.answered(now);
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        // First the room, then the news of it.
+        self.in_flight = None;
+        self.node.released(self.endpoint);
     }
 }
 
@@ -79,10 +129,14 @@ mod tests {
     #[test]
     fn a_node_is_busy_with_what_its_endpoints_are() {
         let node = Node::new(Name::parse("esb").unwrap(), Name::parse("wk-1").unwrap());
-        let start = |endpoint| node.gauge(endpoint).try_start(None, Moment::default()).unwrap();
+        let node = Arc::new(node);
+        let start = |endpoint| {
+            let in_flight = node.gauge(endpoint).try_start(None, Moment::default()).unwrap();
+            Lease::new(node.clone(), endpoint, in_flight)
+        };
         let first = start(Endpoint::Servlet);
         let second = start(Endpoint::Passthrough);
-        assert_eq!(node.in_flight(), 2);
+        assert_eq!((node.in_flight(), second.node().id().as_str()), (2, "wk-1"));
         drop(first);
         assert_eq!((node.in_flight(), node.gauge(Endpoint::Passthrough).in_flight()), (1, 1));
         drop(second);

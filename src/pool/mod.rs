@@ -4,6 +4,7 @@
 //! holds: the members as they were when the snapshot was made. A request keeps its snapshot, so the view cannot change
 //! under it.
 
+mod sessions;
 mod standing;
 #[cfg(test)]
 mod tests;
@@ -13,15 +14,16 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
+pub use self::sessions::{Session, Sessions};
 pub use self::standing::{Contender, Facts, Rules, Standing, shares};
 use crate::config::{EndpointSettings, NodeHost, PoolSettings};
 use crate::health::passive::{Recorder, Trial};
 use crate::ids::{ClusterName, Endpoint, Name, Role};
-use crate::member::Node;
+use crate::member::{Lease, Node};
 use crate::observe::metrics::PoolMetrics;
 use crate::queue::Queue;
 use crate::retry::{Budget, RetryPass};
-use crate::select::{Candidate, Clock, Draws, Gauge, InFlight, Moment, Pick, Selector};
+use crate::select::{Candidate, Clock, Draws, Gauge, Moment, Pick, Selector};
 
 /// The part of a pool that outlives every snapshot.
 #[derive(Debug)]
@@ -43,7 +45,9 @@ pub struct Pool {
     /// Counters by role.
     pub metrics: Arc<PoolMetrics>,
     /// Where requests wait that may go to any member.
-    pub queue: Queue,
+    pub queue: Arc<Queue>,
+    /// What keeps sessions on their members.
+    pub sessions: Sessions,
     /// How many requests may be retries.
     budget: Arc<Budget>,
     /// The time, as gauges have it.
@@ -73,6 +77,8 @@ pub struct PoolParts {
     pub key: u64,
     /// See [`Pool`].
     pub metrics: Arc<PoolMetrics>,
+    /// See [`Pool`].
+    pub sessions: Sessions,
     /// The program's one clock.
     pub clock: Clock,
     /// What the random numbers begin with.
@@ -82,9 +88,10 @@ pub struct PoolParts {
 impl Pool {
     /// A pool before its first snapshot.
     pub fn new(parts: PoolParts) -> Self {
-        let PoolParts { cluster, role, endpoint, partition, settings, upstream, key, metrics, clock, seed } = parts;
+        let PoolParts { cluster, role, endpoint, partition, settings, upstream, key, metrics, sessions, clock, seed } =
+            parts;
         Pool {
-            queue: Queue::new(settings.queue),
+            queue: Arc::new(Queue::new(settings.queue)),
             budget: Arc::new(Budget::new(&settings.retry)),
             turn: AtomicUsize::new(0),
             draws: Draws::new(seed),
@@ -96,6 +103,7 @@ impl Pool {
             upstream,
             key,
             metrics,
+            sessions,
             clock,
         }
     }
@@ -157,15 +165,19 @@ pub struct PoolView {
     /// Whether members on trial get one request at a time: there are others for the rest.
     one_by_one: bool,
     selector: Selector,
+    /// For sessions that a hash names the member of, however the pool balances.
+    by_key: Option<Selector>,
 }
 
 /// What is known of a request when it is given to a member.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Ask<'a> {
     /// [`Member::index`] of those that it was given to already.
     pub tried: &'a [usize],
-    /// The position of the member that has its session.
-    pub session: Option<usize>,
+    /// What it tells of its session.
+    pub session: Session,
+    /// [`Member::index`] of the one that it goes to again, if that may still be asked.
+    pub again: Option<usize>,
     /// A hash of what names the member, for the algorithms that hash.
     pub key: u64,
 }
@@ -191,7 +203,7 @@ pub struct Picked<'a> {
     /// The member.
     pub member: &'a Member,
     /// Counts the request on the member's endpoint.
-    pub in_flight: InFlight,
+    pub lease: Lease,
     /// The request finds out whether the member can be asked again.
     pub trial: Option<Trial>,
 }
@@ -210,17 +222,19 @@ impl PoolView {
             gauge: member.node.gauge(pool.endpoint),
             identity: member.identity,
         });
-        let selector = Selector::new(&pool.settings, &candidates.collect::<Vec<_>>());
+        let candidates: Vec<_> = candidates.collect();
+        let selector = Selector::new(&pool.settings, &candidates);
+        let by_key = pool.sessions.by_hash().then(|| Selector::by_key(&candidates));
         let asked = members.iter().zip(&shares).filter(|&(_, &share)| share > 0);
         let one_by_one = asked.into_iter().any(|(member, _)| member.standing != Standing::Trial);
-        PoolView { pool, members, shares, one_by_one, selector }
+        PoolView { pool, members, shares, one_by_one, selector, by_key }
     }
 
     /// Chooses a member for a request: the one that has its session, or one that was not tried.
     pub fn pick(&self, ask: &Ask<'_>, now: Instant) -> Choice<'_> {
         let now = self.pool.clock.at(now);
         let endpoint = self.pool.endpoint;
-        if let Some((position, member)) = self.session(ask) {
+        if let Some((position, member)) = self.session(ask, now) {
             // Even a member on trial has to serve its sessions, as nobody else can.
             return match self.take(position, member, now, false) {
                 Some(picked) => Choice::Picked(picked),
@@ -228,9 +242,8 @@ impl PoolView {
             };
         }
         let request = Pick { now, turn: &self.pool.turn, draws: &self.pool.draws, key: ask.key };
-        let untried = |position: usize| self.members.get(position).filter(|member| !ask.tried.contains(&member.index));
         let has_room = |member: &Member| !member.is_full(endpoint) && !(self.one_by_one && member.is_tried());
-        let usable = |position| untried(position).is_some_and(has_room);
+        let usable = |position| self.untried(position, ask.tried).is_some_and(has_room);
         // Another thread may have taken the last place of a member that had one; then another member is looked for.
         for _ in 0..=self.members.len() {
             let Some(position) = self.selector.pick(&request, usable) else { break };
@@ -239,15 +252,28 @@ impl PoolView {
                 return Choice::Picked(picked);
             }
         }
-        let some_full = (0..).zip(&self.shares).any(|(position, &share)| share > 0 && untried(position).is_some());
+        let some_full = (0..).zip(&self.shares).any(|(position, &share)| share > 0 && self.untried(position, ask.tried).is_some());
         if some_full { Choice::Full } else { Choice::Nobody }
     }
 
     /// The member that has the request's session, if it may still have it.
-    fn session(&self, ask: &Ask<'_>) -> Option<(usize, &Member)> {
-        let position = ask.session?;
-        let member = self.members.get(position)?;
-        (member.standing.keeps_sessions() && !ask.tried.contains(&member.index)).then_some((position, member))
+    fn session(&self, ask: &Ask<'_>, now: Moment) -> Option<(usize, &Member)> {
+        let position = match (ask.again, ask.session, &self.by_key) {
+            (None, Session::Hash(key), Some(by_key)) => {
+                let request = Pick { now, turn: &self.pool.turn, draws: &self.pool.draws, key };
+                by_key.pick(&request, |position| self.untried(position, ask.tried).is_some())?
+            }
+            (again, session, _) => {
+                let node = again.or_else(|| self.pool.sessions.node(session))?;
+                self.members.binary_search_by_key(&node, |member| member.index).ok()?
+            }
+        };
+        let member = self.untried(position, ask.tried)?;
+        member.standing.keeps_sessions().then_some((position, member))
+    }
+
+    fn untried(&self, position: usize, tried: &[usize]) -> Option<&Member> {
+        self.members.get(position).filter(|member| !tried.contains(&member.index))
     }
 
     /// Counts the request on a member, if that has room. `one_by_one`: a member on trial has room for one.
@@ -260,7 +286,8 @@ impl PoolView {
             },
             _ => None,
         };
-        Some(Picked { position, member, in_flight, trial })
+        let lease = Lease::new(member.node.clone(), self.pool.endpoint, in_flight);
+        Some(Picked { position, member, lease, trial })
     }
 
     /// Lets a request be tried again, unless too many requests of the pool are retries.

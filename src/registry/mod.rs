@@ -17,16 +17,16 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 pub use self::snapshot::Snapshot;
-pub use self::state::Agent;
 use self::state::{ClusterState, NodeState};
 use crate::classify::Classifier;
-use crate::config::{Cluster, Config, HealthProbe};
+use crate::config::{Cluster, Config, HealthProbe, Secret};
 use crate::health::passive::Change;
 use crate::health::{State, Transition};
 use crate::ids::{Endpoint, Role};
 use crate::member::{AdminState, Node};
 use crate::observe::metrics::Metrics;
 use crate::pool::Pool;
+use crate::report::agent::{AgentState, Reply};
 use crate::select::Clock;
 
 /// Names a node: the position of its cluster in the configuration, and its own in the cluster.
@@ -63,10 +63,18 @@ pub struct Registry {
 impl Registry {
     /// Builds the pools that the listeners of `config` lead to and publishes a first snapshot.
     ///
-    /// Time counts from `now`; `seed` is what the random numbers of the pools begin with.
-    pub fn new(config: Arc<Config>, classifier: Classifier, metrics: Arc<Metrics>, now: Instant, seed: u64) -> Self {
+    /// Affinity cookies are made with the first of `affinity_keys`, and read with any. Time counts from `now`; `seed` is
+    /// what the random numbers of the pools begin with.
+    pub fn new(
+        config: Arc<Config>,
+        classifier: Classifier,
+        metrics: Arc<Metrics>,
+        affinity_keys: &[Secret],
+        now: Instant,
+        seed: u64,
+    ) -> Self {
         let clock = Clock::new(now);
-        let mut builder = state::Builder { config: &config, metrics: &metrics, clock, now, seed, keys: 0 };
+        let mut builder = state::Builder { config: &config, metrics: &metrics, affinity_keys, clock, now, seed, keys: 0 };
         let clusters: Vec<ClusterState> = config.clusters.iter().map(|cluster| builder.cluster(cluster)).collect();
         let first = Snapshot::new(0, Arc::new(classifier), &config, &clusters, now);
         let published = ArcSwap::from_pointee(first);
@@ -150,13 +158,14 @@ impl Registry {
         })
     }
 
-    /// Takes in what a node's agent says. Returns what it said before; `None` if there is no such node.
-    pub fn record_agent(&self, index: NodeIndex, said: Agent, now: Instant) -> Option<Agent> {
+    /// Takes in what a node's agent says. Returns what holds now, if that is news.
+    pub fn record_agent(&self, index: NodeIndex, reply: &Reply, now: Instant) -> Option<AgentState> {
         self.change_node(index, now, |node| {
-            let before = std::mem::replace(&mut node.agent, said);
-            node.warm_up_after(before.admin, said.admin, now);
-            (before, before != said)
-        })
+            let before = node.agent.wanted;
+            let changed = node.agent.apply(reply);
+            node.warm_up_after(before, node.agent.wanted, now);
+            (changed.then_some(node.agent), changed)
+        })?
     }
 
     /// Changes a node, and publishes if the change says that it was one.
@@ -211,7 +220,7 @@ impl Registry {
     }
 
     /// What operators want of a node, and what its agent says. `None` if there is no such node.
-    pub fn wanted(&self, index: NodeIndex) -> Option<(AdminState, Agent)> {
+    pub fn wanted(&self, index: NodeIndex) -> Option<(AdminState, AgentState)> {
         let clusters = self.state.lock();
         let node = clusters.get(index.cluster)?.nodes.get(index.node)?;
         Some((node.admin, node.agent))

@@ -9,6 +9,7 @@ use crate::classify::Classifier;
 use crate::config::{Access, Cluster, Config};
 use crate::ids::{Endpoint, Role};
 use crate::pool::{Member, PoolView};
+use crate::tenant::TenantRules;
 
 /// Everything that a request is routed by, as of one moment.
 #[derive(Debug)]
@@ -28,6 +29,7 @@ struct ClusterPools {
     /// Positions in `views`: of those for everybody first, then of each partition's, by [`Role::index`] and
     /// [`Endpoint::index`]. `None` where no listener leads, and where there is no node.
     positions: Vec<[[Option<usize>; 2]; 2]>,
+    tenants: Arc<TenantRules>,
 }
 
 impl Snapshot {
@@ -40,7 +42,11 @@ impl Snapshot {
     ) -> Self {
         let pools = clusters.iter().zip(&config.clusters).map(|(state, cluster)| {
             let view = |pool: &PoolState| PoolView::new(pool.pool.clone(), members(pool, cluster, state, now));
-            ClusterPools { views: state.pools.iter().map(view).collect(), positions: state.positions.clone() }
+            ClusterPools {
+                views: state.pools.iter().map(view).collect(),
+                positions: state.positions.clone(),
+                tenants: state.tenants.clone(),
+            }
         });
         Snapshot { generation, classifier, clusters: pools.collect(), config: config.clone() }
     }
@@ -59,9 +65,9 @@ impl Snapshot {
         self.config.clusters.get(cluster).map(|cluster| &cluster.access[role.index()])
     }
 
-    /// The configuration of a cluster.
-    pub fn cluster(&self, cluster: usize) -> Option<&Cluster> {
-        self.config.clusters.get(cluster)
+    /// What tenants of a cluster get.
+    pub fn tenants(&self, cluster: usize) -> Option<&TenantRules> {
+        self.clusters.get(cluster).map(|cluster| &*cluster.tenants)
     }
 
     /// All pools.
@@ -84,7 +90,7 @@ fn members(pool: &PoolState, cluster: &Cluster, state: &ClusterState, now: Insta
             ports: node.ports,
             standing: known.standing(endpoint, pool.passive(index), settings.slow_start, now),
             backup: node.backup,
-            weight: u32::from(node.weight) * known.agent.percent,
+            weight: u32::from(node.weight).saturating_mul(known.agent.weight),
             limit: known.agent.max_in_flight.or(node.max_in_flight).or(settings.max_in_flight),
             recorder: pool.recorder(index),
             queue: queue.clone(),

@@ -6,34 +6,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Ejection;
-use crate::config::{Cluster, Config, HealthProbe, NodeHost, PoolSettings};
+use crate::config::{Cluster, Config, HealthProbe, NodeHost, PoolSettings, Secret};
 use crate::health::passive::{self, Outliers, Recorder};
 use crate::health::{Health, State};
 use crate::ids::{Endpoint, Role};
 use crate::member::{AdminState, Node};
 use crate::observe::metrics::Metrics;
-use crate::pool::{Facts, Pool, PoolParts, Standing};
+use crate::pool::{Facts, Pool, PoolParts, Sessions, Standing};
 use crate::queue::Queue;
+use crate::report::agent::AgentState;
 use crate::select::Clock;
-
-/// What a node's agent says of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Agent {
-    /// What the node wants for itself.
-    pub admin: AdminState,
-    /// Whether it says that it is down.
-    pub down: bool,
-    /// Its weight in percent of the configured one.
-    pub percent: u32,
-    /// Requests in flight that it takes.
-    pub max_in_flight: Option<usize>,
-}
-
-impl Default for Agent {
-    fn default() -> Self {
-        Agent { admin: AdminState::Ready, down: false, percent: 100, max_in_flight: None }
-    }
-}
+use crate::tenant::TenantRules;
 
 #[derive(Debug)]
 pub(super) struct ClusterState {
@@ -41,6 +24,8 @@ pub(super) struct ClusterState {
     /// Positions in `pools`: of those for everybody first, then of each partition's, by [`Role::index`] and
     /// [`Endpoint::index`].
     pub(super) positions: Vec<[[Option<usize>; 2]; 2]>,
+    /// Which tenants have which partition, how they are told, and how much each may have in flight.
+    pub(super) tenants: Arc<TenantRules>,
     pub(super) nodes: Vec<NodeState>,
 }
 
@@ -51,6 +36,8 @@ pub(super) struct PoolState {
     pub(super) outliers: Option<Outliers<usize>>,
     /// Where the requests of sessions wait for their member, by the position of the node: exactly its members.
     pub(super) queues: BTreeMap<usize, Arc<Queue>>,
+    /// Those of its nodes that may be full at some time.
+    limited: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -64,7 +51,7 @@ pub(super) struct NodeState {
     /// What operators want of it.
     pub(super) admin: AdminState,
     /// What its agent says.
-    pub(super) agent: Agent,
+    pub(super) agent: AgentState,
     /// A hash of its id.
     pub(super) identity: u64,
 }
@@ -73,6 +60,7 @@ pub(super) struct NodeState {
 pub(super) struct Builder<'a> {
     pub(super) config: &'a Config,
     pub(super) metrics: &'a Metrics,
+    pub(super) affinity_keys: &'a [Secret],
     pub(super) clock: Clock,
     pub(super) now: Instant,
     pub(super) seed: u64,
@@ -84,6 +72,7 @@ impl Builder<'_> {
         let mut state = ClusterState {
             pools: Vec::new(),
             positions: Vec::new(),
+            tenants: Arc::new(TenantRules::new(&cluster.tenants)),
             nodes: cluster.nodes.iter().map(|node| NodeState::new(cluster, node)).collect(),
         };
         let partitions = (0..cluster.tenants.partitions.len()).map(Some);
@@ -96,6 +85,11 @@ impl Builder<'_> {
                 })
             });
             state.positions.push(positions);
+        }
+        for (position, node) in state.nodes.iter().enumerate() {
+            for endpoint in Endpoint::ALL {
+                node.node.wait_in(endpoint, waiting_for(&state.pools, position, endpoint));
+            }
         }
         state
     }
@@ -121,6 +115,11 @@ impl Builder<'_> {
             outliers.retain(nodes.iter().copied()); // all are new, so nothing changes
             outliers
         });
+        // An agent may set a limit at any time.
+        let everyone = settings.max_in_flight.is_some() || settings.load.agent.is_some();
+        let is_limited = |&node: &usize| everyone || cluster.nodes.get(node).is_some_and(|n| n.max_in_flight.is_some());
+        let limited = nodes.iter().copied().filter(is_limited).collect();
+        let sessions = Sessions::new(&settings.affinity, self.affinity_keys, cluster, role, &nodes);
         let queues = nodes.into_iter().map(|node| (node, Arc::new(Queue::new(settings.queue)))).collect();
         let partition = partition.and_then(|partition| cluster.tenants.partitions.get(partition));
         let pool = Arc::new(Pool::new(PoolParts {
@@ -133,10 +132,17 @@ impl Builder<'_> {
             key,
             metrics: self.metrics.pool(&cluster.name, role),
             clock: self.clock,
+            sessions,
             seed: self.seed.wrapping_add(key),
         }));
-        Some(PoolState { pool, outliers, queues })
+        Some(PoolState { pool, outliers, queues, limited })
     }
+}
+
+/// Where requests wait for an endpoint of a node. Nowhere if nothing limits it, so that the end of a request costs nothing.
+fn waiting_for(pools: &[PoolState], node: usize, endpoint: Endpoint) -> Vec<Arc<Queue>> {
+    let pools = pools.iter().filter(|state| state.pool.endpoint == endpoint && state.limited.contains(&node));
+    pools.flat_map(|state| [Some(&state.pool.queue), state.queues.get(&node)]).flatten().cloned().collect()
 }
 
 /// The positions of the nodes with a role that are a partition's, or that are no partition's.
@@ -212,7 +218,7 @@ impl NodeState {
             }),
             up_since: [None; 2],
             admin: AdminState::Ready,
-            agent: Agent::default(),
+            agent: AgentState::default(),
             identity: crate::affinity::member_identity(&cluster.name, &node.id),
         }
     }
@@ -227,9 +233,9 @@ impl NodeState {
     ) -> Standing {
         let up_for = self.up_since[endpoint.index()].map(|since| now.saturating_duration_since(since));
         Standing::of(&Facts {
-            admin: self.admin.max(self.agent.admin),
+            admin: self.admin.max(self.agent.wanted),
             health: self.health[endpoint.index()].state(),
-            agent_down: self.agent.down,
+            agent_down: !self.agent.up,
             passive,
             up_for: up_for.filter(|&up_for| up_for < slow_start),
         })

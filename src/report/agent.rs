@@ -4,6 +4,8 @@
 //! Words stand between spaces, tabs and commas, in any order; letters have no case. If several are of one kind, the last
 //! counts. What the line does not speak of stays as the node said last ([`AgentState::apply`]).
 
+use crate::member::AdminState;
+
 /// Bytes of a reply that are read.
 pub const LONGEST: usize = 1024;
 
@@ -16,7 +18,7 @@ pub struct Reply {
     /// `75%`: share of the configured weight, in percent, at most 25600.
     pub weight: Option<u32>,
     /// `ready`, `drain` or `maint`.
-    pub wanted: Option<Wanted>,
+    pub wanted: Option<AdminState>,
     /// `up`: true. `down`, `stopped` or `fail`: false.
     pub up: Option<bool>,
     /// `maxconn:30`: requests in flight that the node wants to have at most; `usize::MAX` for 0, which to HAProxy is no
@@ -26,18 +28,6 @@ pub struct Reply {
     pub description: Option<String>,
     /// The first word that is none of the above, for the log: printable ASCII. The others count all the same.
     pub unknown: Option<String>,
-}
-
-/// What the node's administrator wants.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Wanted {
-    /// The node is to be asked.
-    #[default]
-    Ready,
-    /// Only sessions that are on it are to go on.
-    Drain,
-    /// It is not to be asked.
-    Maintenance,
 }
 
 /// The reply is not a whole line: it ended too early, or is longer than [`LONGEST`]. Its last word may be cut off
@@ -51,7 +41,7 @@ pub struct AgentState {
     /// Percent of the configured weight.
     pub weight: u32,
     /// What its administrator wants.
-    pub wanted: Wanted,
+    pub wanted: AdminState,
     /// Whether it is up.
     pub up: bool,
     /// Requests in flight that it wants to have at most, instead of its configured limit; `None`: it did not say.
@@ -60,7 +50,7 @@ pub struct AgentState {
 
 impl Default for AgentState {
     fn default() -> Self {
-        AgentState { weight: 100, wanted: Wanted::Ready, up: true, max_in_flight: None }
+        AgentState { weight: 100, wanted: AdminState::Ready, up: true, max_in_flight: None }
     }
 }
 
@@ -113,9 +103,9 @@ impl Reply {
         match lower.as_slice() {
             b"up" => self.up = Some(true),
             b"down" | b"stopped" | b"fail" => self.up = Some(false),
-            b"ready" => self.wanted = Some(Wanted::Ready),
-            b"drain" => self.wanted = Some(Wanted::Drain),
-            b"maint" => self.wanted = Some(Wanted::Maintenance),
+            b"ready" => self.wanted = Some(AdminState::Ready),
+            b"drain" => self.wanted = Some(AdminState::Draining),
+            b"maint" => self.wanted = Some(AdminState::Maintenance),
             word => {
                 if let Some(digits) = word.strip_suffix(b"%") {
                     self.weight = Some(number(digits)?.try_into().ok().filter(|weight| *weight <= GREATEST_WEIGHT)?);
@@ -180,10 +170,10 @@ mod tests {
             ("7.5%", unknown("7.5%")),
             ("75", unknown("75")),
             ("75%%", unknown("75%%")),
-            ("ready", wanted(Wanted::Ready)),
-            ("DRAIN", wanted(Wanted::Drain)),
-            ("Maint", wanted(Wanted::Maintenance)),
-            ("drain ready", wanted(Wanted::Ready)),
+            ("ready", wanted(AdminState::Ready)),
+            ("DRAIN", wanted(AdminState::Draining)),
+            ("Maint", wanted(AdminState::Maintenance)),
+            ("drain ready", wanted(AdminState::Ready)),
             ("up", up(true)),
             ("Down", up(false)),
             ("stopped", up(false)),
@@ -209,7 +199,7 @@ mod tests {
             read("75%,maxconn:30,maint\tdown  #  disk, 99% full \x07#1"),
             Reply {
                 weight: Some(75),
-                wanted: Some(Wanted::Maintenance),
+                wanted: Some(AdminState::Maintenance),
                 up: Some(false),
                 max_in_flight: Some(30),
                 description: Some("disk, 99% full #1".to_owned()),
@@ -240,7 +230,7 @@ mod tests {
         assert!(state.apply(&read("50% maxconn:9")));
         assert!(state.apply(&read("drain")) && !state.apply(&read("drain")));
         assert!(state.apply(&read("down #x")));
-        let expected = AgentState { weight: 50, wanted: Wanted::Drain, up: false, max_in_flight: Some(9) };
+        let expected = AgentState { weight: 50, wanted: AdminState::Draining, up: false, max_in_flight: Some(9) };
         assert_eq!(state, expected);
         assert!(state.apply(&read("up")));
         assert_eq!(state, AgentState { up: true, ..expected });
@@ -259,7 +249,7 @@ mod tests {
             let reply = read(&words.join(separator));
             let last = |of: [&str; 2]| words.iter().rev().find_map(|word| of.iter().position(|known| known == word));
             prop_assert_eq!(reply.up, last(["down", "up"]).map(|index| index == 1));
-            prop_assert_eq!(reply.wanted, last(["ready", "drain"]).map(|index| [Wanted::Ready, Wanted::Drain][index]));
+            prop_assert_eq!(reply.wanted, last(["ready", "drain"]).map(|index| [AdminState::Ready, AdminState::Draining][index]));
             prop_assert_eq!(reply.weight, last(["1%", "2%"]).map(|index| [1, 2][index]));
             prop_assert_eq!(reply.max_in_flight, last(["maxconn:1", "maxconn:2"]).map(|index| index + 1));
             prop_assert_eq!(reply.unknown.is_some(), words.contains(&"x"));

@@ -7,11 +7,37 @@ mod cap;
 mod host;
 mod partition;
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
 pub use self::cap::{TenantCap, TenantPass};
 pub use self::host::TenantHosts;
 pub use self::partition::Partitions;
+
+use crate::config::Tenants;
+
+/// All that is decided by the tenant of a request, for one cluster.
+#[derive(Debug)]
+pub struct TenantRules {
+    /// Which hosts name a tenant.
+    pub hosts: TenantHosts,
+    /// Which partition takes which tenants.
+    pub partitions: Partitions,
+    /// How many requests one may have in flight; `None`: any number.
+    pub cap: Option<Arc<TenantCap>>,
+}
+
+impl TenantRules {
+    /// Those of a cluster.
+    pub fn new(tenants: &Tenants) -> Self {
+        TenantRules {
+            hosts: TenantHosts::new(tenants),
+            partitions: Partitions::new(tenants),
+            cap: tenants.max_in_flight.map(TenantCap::new),
+        }
+    }
+}
 
 /// Calls `read` with the tenant's name in lower case. It allocates only for names that are longer than a domain can be.
 fn in_lower_case<R>(tenant: &str, read: impl FnOnce(&str) -> R) -> R {
