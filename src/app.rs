@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use log::{info, warn};
@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use crate::admin::Admin;
 use crate::classify::Classifier;
-use crate::config::{AccessLog, Config, Listener};
+use crate::config::{AccessLog, Affinity, Config, Listener, Secret};
 use crate::discovery;
 use crate::edge::{
     Acceptor, Answer, Answering, BindError, Drain, Edge, Entrance, Gate, Policy, Socket, TlsError, Unwatched, bind,
@@ -138,7 +138,14 @@ impl App {
         let access = AccessWriter::open(&config.server.access_log, metrics.access_lines_lost().clone())
             .map_err(|e| StartError::AccessLog(config.server.access_log.clone(), e))?;
         let access = Arc::new(access);
-        let registry = Arc::new(Registry::new(config.clone(), classifier, metrics.clone()));
+        let registry = Arc::new(Registry::new(
+            config.clone(),
+            classifier,
+            metrics.clone(),
+            &affinity_keys(&config),
+            Instant::now(),
+            seed(),
+        ));
 
         let open_files = limits::raise_open_files();
         limits::warn_if_low(open_files);
@@ -259,6 +266,41 @@ impl App {
     }
 }
 
+/// The keys of affinity cookies. If the configuration has none, cookies are worth as much as this process lasts.
+fn affinity_keys(config: &Config) -> Vec<Secret> {
+    let pools = config.clusters.iter().flat_map(|cluster| &cluster.pools);
+    if !config.affinity_keys.is_empty() || !pools.into_iter().any(|pool| matches!(pool.affinity, Affinity::Cookie(_))) {
+        return config.affinity_keys.clone();
+    }
+    let mut key = [0; 32];
+    match random(&mut key) {
+        Ok(()) => {
+            info!("affinity: no keys are configured, so sessions may move when the balancer is restarted");
+            vec![Secret::new(key)]
+        }
+        Err(e) => {
+            warn!("affinity: no keys are configured, and none can be made ({e}): sessions are not kept");
+            Vec::new()
+        }
+    }
+}
+
+/// Fills `bytes` from the system's source of randomness.
+fn random(bytes: &mut [u8]) -> io::Result<()> {
+    let got = rustix::rand::getrandom(&mut *bytes, rustix::rand::GetRandomFlags::empty())?;
+    // The system gives up to 256 bytes as a whole.
+    if got == bytes.len() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+/// What the random numbers begin with: different in each process, so that balancers do not act in step.
+fn seed() -> u64 {
+    let mut bytes = [0; 8];
+    match random(&mut bytes) {
+        Ok(()) => u64::from_ne_bytes(bytes),
+        Err(_) => u64::from(std::process::id()),
+    }
+}
+
 /// One thread for each processor that the process may use; cgroup quotas and CPU affinity count.
 fn available_threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
@@ -316,6 +358,7 @@ impl Service for Control {
     async fn start_service(&mut self, _: Option<ListenFds>, mut shutdown: ShutdownWatch, _: usize) {
         discovery::dns::start(&self.registry);
         health::active::start(&self.registry, &self.trust);
+        health::outliers::start(&self.registry);
         self.some_member_everywhere().await;
         self.opened.send_replace(true);
         // The tasks run until this service's runtime ends; an error means that the server is gone.

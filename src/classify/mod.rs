@@ -71,9 +71,13 @@ impl Decision<'_> {
     ///
     /// It is computed anew: few ask for it, and it would make every decision larger.
     pub fn path<'d>(&'d self, received: &'d [u8]) -> CanonicalPath<'d> {
-        let raw = self.forward.as_deref().unwrap_or(received);
-        Canonical::strict(raw).map_or(CanonicalPath::AsReceived(raw), Canonical::into_path)
+        canonical_path(self.forward.as_deref().unwrap_or(received))
     }
+}
+
+/// The path that a classifier has decided on, computed anew from what is forwarded.
+pub fn canonical_path(forwarded: &[u8]) -> CanonicalPath<'_> {
+    Canonical::strict(forwarded).map_or(CanonicalPath::AsReceived(forwarded), Canonical::into_path)
 }
 
 /// What a path is.

@@ -65,7 +65,7 @@ async fn follow(registry: Arc<Registry>, resolver: Arc<TokioResolver>, index: No
             Ok(answer) => {
                 let addresses: Vec<IpAddr> = answer.iter().collect();
                 if let Some(address) = choose(registry.address(index), &addresses)
-                    && registry.record_address(index, address)
+                    && registry.record_address(index, address, std::time::Instant::now())
                 {
                     info!("{name} is {address}");
                 }

@@ -160,7 +160,8 @@ impl Probe {
     }
 
     fn record(&self, address: IpAddr, outcome: Result<()>) {
-        let transition = self.registry.record_probe(self.index, self.endpoint, address, outcome.is_ok());
+        let transition =
+            self.registry.record_probe(self.index, self.endpoint, address, outcome.is_ok(), Instant::now().into_std());
         match (transition, outcome) {
             (Some(transition), Ok(())) => {
                 info!("{}: {}, was {}", self.name, State::Up.as_str(), transition.from.as_str())

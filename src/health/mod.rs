@@ -5,8 +5,11 @@
 //! well.
 
 pub mod active;
+pub mod outliers;
 pub mod panic;
 pub mod passive;
+
+pub use self::outliers::log_ejection;
 
 use crate::config::HealthPolicy;
 

@@ -79,6 +79,22 @@ pub enum Why {
     Forgotten,
 }
 
+impl Why {
+    /// The word used in logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Why::Consecutive(_) => "errors_in_a_row",
+            Why::Errors(_) => "error_rate",
+            Why::Slow { .. } => "slow",
+            Why::TimeOver => "time_over",
+            Why::TrialGood => "trial_good",
+            Why::TrialFailed => "trial_failed",
+            Why::SmallerPool => "smaller_pool",
+            Why::Forgotten => "forgotten",
+        }
+    }
+}
+
 /// A change of a member's [`Standing`], for the caller to publish and to log once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change<K> {

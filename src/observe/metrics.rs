@@ -10,7 +10,10 @@ use prometheus::{
     Registry as Collected, TextEncoder,
 };
 
+use crate::health::passive::{Change, Standing};
 use crate::ids::{ClusterName, Endpoint, Name, NodeId, Role};
+use crate::pool::Pool;
+use crate::retry::GiveUp;
 
 /// Upper bounds of the latency histogram, in seconds: from a cached answer to the read timeout of a pool.
 const LATENCY_BUCKETS: [f64; 14] =
@@ -27,6 +30,11 @@ pub struct Metrics {
     seconds: HistogramVec,
     connections: IntCounterVec,
     retries: IntCounterVec,
+    not_retried: IntCounterVec,
+    sessions_moved: IntCounterVec,
+    cookies_ignored: IntCounterVec,
+    ejections: IntCounterVec,
+    queued: IntGaugeVec,
     refused: IntCounterVec,
     rate_limited: IntCounterVec,
     node_up: IntGaugeVec,
@@ -45,6 +53,17 @@ pub struct PoolMetrics {
     new_connections: IntCounter,
     reused_connections: IntCounter,
     retries: IntCounter,
+    /// For what is rare: looked up by label when it happens.
+    rare: Rare,
+    cookies_ignored: IntCounter,
+}
+
+#[derive(Debug)]
+struct Rare {
+    cluster: String,
+    role: Role,
+    not_retried: IntCounterVec,
+    sessions_moved: IntCounterVec,
 }
 
 impl Metrics {
@@ -71,6 +90,29 @@ impl Metrics {
             retries: IntCounterVec::new(
                 Opts::new("retries_total", "Attempts beyond the first of a request."),
                 &["cluster", "role"],
+            )?,
+            not_retried: IntCounterVec::new(
+                Opts::new("not_retried_total", "Attempts that failed and were not followed by another one, by reason."),
+                &["cluster", "role", "reason"],
+            )?,
+            sessions_moved: IntCounterVec::new(
+                Opts::new(
+                    "sessions_moved_total",
+                    "Requests that did not go to the member of their session, by reason.",
+                ),
+                &["cluster", "role", "reason"],
+            )?,
+            cookies_ignored: IntCounterVec::new(
+                Opts::new("affinity_cookies_ignored_total", "Affinity cookies that none of the keys has made."),
+                &["cluster", "role"],
+            )?,
+            ejections: IntCounterVec::new(
+                Opts::new("ejections_total", "Members that were ejected because requests failed on them, by reason."),
+                &["cluster", "role", "node", "reason"],
+            )?,
+            queued: IntGaugeVec::new(
+                Opts::new("queued", "Requests that wait because all members are full."),
+                &["cluster", "role", "endpoint"],
             )?,
             refused: IntCounterVec::new(
                 Opts::new("refused_total", "Requests that were answered without asking a node, by reason."),
@@ -105,11 +147,16 @@ impl Metrics {
     }
 
     fn register(&self) -> Result<(), prometheus::Error> {
-        let all: [Box<dyn prometheus::core::Collector>; 12] = [
+        let all: [Box<dyn prometheus::core::Collector>; 17] = [
             Box::new(self.requests.clone()),
             Box::new(self.seconds.clone()),
             Box::new(self.connections.clone()),
             Box::new(self.retries.clone()),
+            Box::new(self.not_retried.clone()),
+            Box::new(self.sessions_moved.clone()),
+            Box::new(self.cookies_ignored.clone()),
+            Box::new(self.ejections.clone()),
+            Box::new(self.queued.clone()),
             Box::new(self.refused.clone()),
             Box::new(self.rate_limited.clone()),
             Box::new(self.node_up.clone()),
@@ -132,7 +179,28 @@ impl Metrics {
             new_connections: connections("new"),
             reused_connections: connections("reused"),
             retries: self.retries.with_label_values(&labels),
+            cookies_ignored: self.cookies_ignored.with_label_values(&labels),
+            rare: Rare {
+                cluster: cluster.as_str().to_owned(),
+                role,
+                not_retried: self.not_retried.clone(),
+                sessions_moved: self.sessions_moved.clone(),
+            },
         })
+    }
+
+    /// Counts a change that ejects a member.
+    pub fn ejection(&self, pool: &Pool, node: &NodeId, change: &Change<usize>) {
+        if matches!(change.to, Standing::Ejected { .. }) {
+            let labels = [pool.cluster.as_str(), pool.role.as_str(), node.as_str(), change.why.as_str()];
+            self.ejections.with_label_values(&labels).inc();
+        }
+    }
+
+    /// Shows how many requests wait in a pool.
+    pub fn queued(&self, cluster: &ClusterName, role: Role, endpoint: Endpoint, requests: usize) {
+        let requests = i64::try_from(requests).unwrap_or(i64::MAX);
+        self.queued.with_label_values(&[cluster.as_str(), role.as_str(), endpoint.as_str()]).set(requests);
     }
 
     /// Counts a request that no node was asked for.
@@ -193,6 +261,23 @@ impl PoolMetrics {
     /// Counts a request that was given to a node.
     pub fn connected(&self, reused: bool) {
         if reused { self.reused_connections.inc() } else { self.new_connections.inc() }
+    }
+
+    /// Counts an attempt that failed and is not followed by another one.
+    pub fn gave_up(&self, why: GiveUp) {
+        let labels = [self.rare.cluster.as_str(), self.rare.role.as_str(), why.as_str()];
+        self.rare.not_retried.with_label_values(&labels).inc();
+    }
+
+    /// Counts a request that does not go to the member of its session.
+    pub fn session_moved(&self, why: &str) {
+        let labels = [self.rare.cluster.as_str(), self.rare.role.as_str(), why];
+        self.rare.sessions_moved.with_label_values(&labels).inc();
+    }
+
+    /// Counts a request whose affinity cookie none of the keys has made.
+    pub fn cookie_ignored(&self) {
+        self.cookies_ignored.inc();
     }
 
     /// Counts an attempt beyond the first.

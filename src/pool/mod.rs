@@ -242,7 +242,7 @@ impl PoolView {
             };
         }
         let request = Pick { now, turn: &self.pool.turn, draws: &self.pool.draws, key: ask.key };
-        let has_room = |member: &Member| !member.is_full(endpoint) && !(self.one_by_one && member.is_tried());
+        let has_room = |member: &Member| !(member.is_full(endpoint) || self.one_by_one && member.is_tried());
         let usable = |position| self.untried(position, ask.tried).is_some_and(has_room);
         // Another thread may have taken the last place of a member that had one; then another member is looked for.
         for _ in 0..=self.members.len() {
@@ -252,7 +252,8 @@ impl PoolView {
                 return Choice::Picked(picked);
             }
         }
-        let some_full = (0..).zip(&self.shares).any(|(position, &share)| share > 0 && self.untried(position, ask.tried).is_some());
+        let some_full =
+            (0..).zip(&self.shares).any(|(position, &share)| share > 0 && self.untried(position, ask.tried).is_some());
         if some_full { Choice::Full } else { Choice::Nobody }
     }
 

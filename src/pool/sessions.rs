@@ -44,9 +44,7 @@ impl Sessions {
                 let ids = members().map(|node| &node.id);
                 By::Cookie(CookieAffinity::new(cookie, keys, &cluster.name, role, ids))
             }
-            Affinity::Route { cookie } => {
-                By::Route(RouteTable::new(cookie, members().map(|node| node.route.as_str())))
-            }
+            Affinity::Route { cookie } => By::Route(RouteTable::new(cookie, members().map(|node| node.route.as_str()))),
             Affinity::Hash(key) => By::Hash(key.clone()),
         };
         Sessions { by, nodes: nodes.to_vec() }

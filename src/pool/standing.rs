@@ -176,7 +176,7 @@ mod tests {
             ("RUM", 0, [200, 0, 0]), // never probed, while another one is up
             ("UUM", 0, [200, 200, 0]),
             ("RDX", 0, [200, 0, 0]),
-            ("RSE", 0, [200, 40, 0]), // two of ten seconds
+            ("RSE", 0, [200, 40, 0]),  // two of ten seconds
             ("SSX", 0, [200, 200, 0]), // nobody else could do the rest
             ("RTE", 0, [200, 200, 0]),
             ("XEE", 0, [0, 200, 200]), // better than a 503

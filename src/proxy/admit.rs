@@ -15,6 +15,7 @@ use crate::edge::{RequestPass, one_client};
 use crate::http1::{Fault, is_target};
 use crate::origin::Client;
 use crate::registry::Snapshot;
+use crate::tenant::TenantPass;
 use crate::throttle::{Target, TooMany};
 
 /// A request that may go on.
@@ -23,6 +24,8 @@ pub(super) struct Admitted {
     /// Bytes that its body may have. `None`: as many as it likes.
     pub(super) body: Option<u64>,
     pub(super) pass: RequestPass,
+    /// Its place among those of its tenant, if that is limited.
+    pub(super) tenant_pass: Option<TenantPass>,
 }
 
 impl Admitted {
@@ -96,8 +99,15 @@ impl Proxy {
         let body = self
             .check_client(snapshot, &decision, request, client)
             .map_err(|refused| Refused { cluster: Some(cluster), ..refused })?;
-        let route = Route::new(snapshot.clone(), decision, self.listener.endpoint);
-        Ok(Admitted { route, body, pass })
+        let mut route = Route::new(snapshot.clone(), decision, self.listener.endpoint);
+        route.find_tenant(headers::host(request));
+        let tenant_pass = route.enter_tenant().map_err(|()| Refused {
+            retry_after: Some(1),
+            cluster: Some(cluster),
+            ..TOO_MANY_OF_TENANT
+        })?;
+        route.find_session(client.ip, request);
+        Ok(Admitted { route, body, pass, tenant_pass })
     }
 
     /// Whether this client may ask for this, now. Returns the limit on the body.
@@ -160,6 +170,8 @@ impl Proxy {
     }
 }
 
+const TOO_MANY_OF_TENANT: Refused = Refused::new(503, "too_many_requests_of_tenant");
+
 const TOO_MANY_REQUESTS: Refused = Refused::new(503, "too_many_requests_in_flight");
 
 /// A body that is larger than it may be.
@@ -174,6 +186,6 @@ impl From<TooMany<'_>> for Refused {
 }
 
 /// The length that a header announces. The edge has seen to it that it is a number.
-fn content_length(headers: &HeaderMap) -> Option<u64> {
+pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
     std::str::from_utf8(headers.get(CONTENT_LENGTH)?.as_bytes()).ok()?.parse().ok()
 }

@@ -1,29 +1,28 @@
 //! What is known of a request while it is on its way, and what became of it in the end.
 
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use http::StatusCode;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
-use smallvec::SmallVec;
 
 use super::admit::Admitted;
-use super::{MAX_ATTEMPTS, headers};
-use crate::classify::{Class, Decision};
-use crate::config::Listener;
+use super::attempts::{AttemptFailed, Attempts, NoMember, why_moved};
+use super::headers;
+use crate::affinity::{Found, Source, hash};
+use crate::classify::{Class, Decision, canonical_path};
+use crate::config::{Affinity, Algorithm, Listener};
 use crate::edge::{Exchange, RequestPass};
 use crate::ids::{ClusterName, Endpoint, Role};
-use crate::member::Lease;
 use crate::observe::access::Entry;
 use crate::observe::metrics::Metrics;
 use crate::origin::Client;
-use crate::pool::{Member, Pool, PoolView};
-use crate::registry::Snapshot;
-
-/// Keys of peers that no other request has, above those of pools: they keep a request away from idle connections.
-static FRESH: AtomicU64 = AtomicU64::new(1 << 63);
+use crate::pool::{Member, Pool, PoolView, Session as Stay};
+use crate::registry::{Registry, Snapshot};
+use crate::tenant::TenantPass;
 
 /// The status that the client got, if it got more than interim ones.
 pub(super) fn final_status(session: &Session) -> Option<u16> {
@@ -37,6 +36,8 @@ pub struct Context {
     started: Instant,
     /// Why no node was asked, or why none could answer.
     pub(super) refused: Option<&'static str>,
+    /// When the request may be tried again, in seconds, if all members were full.
+    pub(super) retry_after: Option<u64>,
     /// When the node's header was there.
     pub(super) first_byte: Option<Instant>,
     /// What the edge knows of the request.
@@ -53,16 +54,12 @@ pub struct Context {
     /// Bytes that the body may have, and may have still. Each attempt sends it from its beginning.
     body_limit: Option<u64>,
     body_left: Option<u64>,
-    /// The request's place among those in flight.
+    /// The request's places among those in flight: of all, and of its tenant.
     _pass: Option<RequestPass>,
+    _tenant_pass: Option<TenantPass>,
     /// The cluster that a refused request was for.
     refused_cluster: Option<ClusterName>,
-    lease: Option<Lease>,
-    /// Positions of members that were asked, in the pool's view of the snapshot.
-    tried: SmallVec<[usize; 4]>,
-    attempts: usize,
-    /// Whether the next attempt must not use a connection that was used before.
-    fresh: bool,
+    attempts: Attempts,
     reused: Option<bool>,
     connected: Option<Instant>,
 }
@@ -71,13 +68,19 @@ pub struct Context {
 #[derive(Debug)]
 pub(super) struct Route {
     snapshot: Arc<Snapshot>,
-    cluster: usize,
-    role: Role,
+    pub(super) cluster: usize,
+    pub(super) role: Role,
     endpoint: Endpoint,
     class: Class,
     tenant: Option<Box<str>>,
+    /// The partition that takes the tenant.
+    partition: Option<usize>,
     /// The path for the node, if it is not the received one.
     forward: Option<Box<[u8]>>,
+    /// What the request tells of its session.
+    pub(super) session: Stay,
+    /// The hash that names its member, if the pool balances by one.
+    pub(super) key: u64,
 }
 
 impl Route {
@@ -86,11 +89,100 @@ impl Route {
         let Decision { cluster, role, class, tenant, forward } = decision;
         let tenant = tenant.map(|tenant| Box::from(&*tenant));
         let forward = forward.map(|path| Box::from(&*path));
-        Route { snapshot, cluster, role, endpoint, class, tenant, forward }
+        let (partition, session, key) = (None, Stay::None, 0);
+        Route { snapshot, cluster, role, endpoint, class, tenant, partition, forward, session, key }
     }
 
-    fn view(&self) -> Option<&PoolView> {
-        self.snapshot.pool(self.cluster, self.role, self.endpoint)
+    /// Keeps the tenant and its partition: from the path, or else from the `host`.
+    pub(super) fn find_tenant(&mut self, host: Option<&[u8]>) {
+        let Some(rules) = self.snapshot.tenants(self.cluster) else { return };
+        if self.tenant.is_none() {
+            self.tenant = host.and_then(|host| rules.hosts.tenant(host)).map(Box::from);
+        }
+        self.partition = self.tenant.as_deref().and_then(|tenant| rules.partitions.of(tenant));
+    }
+
+    /// Counts the request among those of its tenant; `Err` if that has as many in flight as it may. Consoles stay open.
+    pub(super) fn enter_tenant(&self) -> Result<Option<TenantPass>, ()> {
+        let cap = self.snapshot.tenants(self.cluster).and_then(|rules| rules.cap.as_ref());
+        match (cap, &self.tenant) {
+            (Some(cap), Some(tenant)) if self.role == Role::Worker => cap.admit(tenant).map(Some).ok_or(()),
+            _ => Ok(None),
+        }
+    }
+
+    /// Keeps what the request tells of its session, and of the member that a hash names.
+    pub(super) fn find_session(&mut self, client: IpAddr, request: &RequestHeader) {
+        let Some(view) = self.view() else { return };
+        let (settings, received) = (&view.pool.settings, headers::path(request));
+        let by_hash = settings.balance == Algorithm::Hash;
+        if !by_hash && settings.affinity == Affinity::Off {
+            return;
+        }
+        let path = canonical_path(self.forward.as_deref().unwrap_or(received));
+        let source = Source { client, headers: &request.headers, tenant: self.tenant.as_deref(), path: &path };
+        let session = view.pool.sessions.find(&source, received);
+        let key = if by_hash { hash(&settings.hash.by, &source).hash } else { 0 };
+        (self.session, self.key) = (session, key);
+    }
+
+    /// The pool that the request is for.
+    pub(super) fn view(&self) -> Option<&PoolView> {
+        self.view_in(&self.snapshot)
+    }
+
+    /// The same in another snapshot.
+    pub(super) fn view_in<'s>(&self, snapshot: &'s Snapshot) -> Option<&'s PoolView> {
+        snapshot.pool(self.cluster, self.partition, self.role, self.endpoint)
+    }
+
+    /// The snapshot that the request goes by.
+    pub(super) fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
+    }
+
+    /// Goes by a newer snapshot from here on.
+    pub(super) fn renew(&mut self, snapshot: Arc<Snapshot>) {
+        self.snapshot = snapshot;
+    }
+
+    /// The member at a position of the view.
+    pub(super) fn member(&self, position: usize) -> Option<(&Pool, &Member)> {
+        let view = self.view()?;
+        Some((&view.pool, view.members().get(position)?))
+    }
+
+    /// The node that has the request's session, by its position in the cluster.
+    pub(super) fn session_node(&self) -> Option<usize> {
+        self.view()?.pool.sessions.node(self.session)
+    }
+
+    /// Counts what becomes of the request's session, now that its first member is chosen.
+    pub(super) fn note_session(&self, pool: &Pool, chosen: usize) {
+        match self.session {
+            Stay::Found(Found::Forged) => pool.metrics.cookie_ignored(),
+            Stay::Found(Found::Gone) => pool.metrics.session_moved("gone"),
+            _ => {}
+        }
+        if let (Some(node), Some(view)) = (self.session_node(), self.view())
+            && node != chosen
+        {
+            pool.metrics.session_moved(why_moved(view, node));
+        }
+    }
+
+    /// The member that was asked last.
+    fn asked(&self, attempts: &Attempts) -> Option<(&Pool, &Member)> {
+        let (view, node) = (self.view()?, attempts.asked()?);
+        let position = view.members().binary_search_by_key(&node, |member| member.index).ok()?;
+        Some((&view.pool, view.members().get(position)?))
+    }
+
+    /// Counts that the member which has the session failed, and the request goes elsewhere.
+    pub(super) fn note_lost_session(&self) {
+        if let Some(view) = self.view() {
+            view.pool.metrics.session_moved("failed");
+        }
     }
 }
 
@@ -100,6 +192,7 @@ impl Context {
         Context {
             started: now,
             refused: None,
+            retry_after: None,
             first_byte: None,
             exchange,
             client: None,
@@ -110,11 +203,9 @@ impl Context {
             body_limit: None,
             body_left: None,
             _pass: None,
+            _tenant_pass: None,
             refused_cluster: None,
-            lease: None,
-            tried: SmallVec::new(),
-            attempts: 0,
-            fresh: false,
+            attempts: Attempts::default(),
             reused: None,
             connected: None,
         }
@@ -122,10 +213,11 @@ impl Context {
 
     /// Keeps what was decided about the request.
     pub(super) fn admitted(&mut self, admitted: Admitted) {
-        let Admitted { route, body, pass } = admitted;
+        let Admitted { route, body, pass, tenant_pass } = admitted;
         self.route = Some(route);
         self.body_limit = body;
         self._pass = Some(pass);
+        self._tenant_pass = tenant_pass;
     }
 
     /// The path for the node, if it is not the received one.
@@ -150,51 +242,53 @@ impl Context {
     pub(super) fn cluster_refused(&mut self, snapshot: &Snapshot, cluster: Option<usize>) {
         let pool = cluster.and_then(|cluster| {
             let roles = Role::ALL.into_iter();
-            roles.flat_map(|role| Endpoint::ALL.map(|e| snapshot.pool(cluster, role, e))).flatten().next()
+            roles.flat_map(|role| Endpoint::ALL.map(|e| snapshot.pool(cluster, None, role, e))).flatten().next()
         });
         self.refused_cluster = pool.map(|view| view.pool.cluster.clone());
     }
 
-    /// Chooses a member that was not asked before, counts the request on it, and makes a peer of it.
-    pub(super) fn pick(&mut self, peer: impl FnOnce(&Pool, &Member) -> Box<HttpPeer>) -> Option<Box<HttpPeer>> {
-        // The lease of an attempt that failed ends before the next member is chosen.
-        self.lease = None;
+    /// Chooses a member and counts the request on it; waits while all are full.
+    pub(super) async fn choose(&mut self, session: &mut Session, registry: &Registry) -> Result<(), NoMember> {
         self.body_left = self.body_limit;
-        let view = self.route.as_ref()?.view()?;
-        let picked = view.pick(&self.tried)?;
-        if self.attempts > 0 {
-            view.pool.metrics.retried();
-        }
-        let mut peer = peer(&view.pool, picked.member);
-        if self.fresh {
-            peer.group_key = FRESH.fetch_add(1, Ordering::Relaxed);
-            // Nobody will ask for it again.
-            peer.options.idle_timeout = Some(Duration::ZERO);
-        }
-        self.lease = Some(picked.lease);
-        self.tried.push(picked.position);
-        self.attempts += 1;
+        let route = self.route.as_mut().ok_or(NoMember::NoneReady)?;
+        self.attempts.choose(session, route, registry).await
+    }
+
+    /// Makes a peer of the member that was chosen. `repeatable`: the request could be sent again.
+    pub(super) fn peer(
+        &mut self,
+        repeatable: bool,
+        peer: impl FnOnce(&Pool, &Member) -> Box<HttpPeer>,
+    ) -> Option<Box<HttpPeer>> {
+        let route = self.route.as_ref()?;
+        let (pool, member) = route.asked(&self.attempts)?;
+        let mut peer = peer(pool, member);
+        self.attempts.fit(&mut peer, pool, repeatable);
         Some(peer)
     }
 
-    /// Whether a member remains that was not asked.
-    pub(super) fn another_member(&self) -> bool {
-        let ready = self.route.as_ref().and_then(Route::view).map_or(0, PoolView::ready);
-        self.tried.len() < ready && self.attempts < MAX_ATTEMPTS
-    }
-
-    /// Whether the request was not yet sent a second time.
-    pub(super) fn may_retry_fresh(&self) -> bool {
-        !self.fresh
-    }
-
-    /// Lets the next attempt use a new connection: to another member, or to the same if there is no other. It only
-    /// closed an idle connection.
-    pub(super) fn retry_fresh(&mut self) {
-        self.fresh = true;
-        if !self.another_member() {
-            self.tried.clear();
+    /// Takes in the final status of the member's answer.
+    pub(super) fn answered(&mut self, status: u16, registry: &Registry) {
+        self.first_byte.get_or_insert_with(Instant::now);
+        if let Some(route) = &self.route {
+            self.attempts.answered(status, route, registry);
         }
+    }
+
+    /// Whether the request is tried again after an attempt that failed so.
+    pub(super) fn attempt_failed(&mut self, failed: &AttemptFailed, registry: &Registry) -> bool {
+        self.route.as_ref().is_some_and(|route| self.attempts.failed(failed, route, registry))
+    }
+
+    /// The cookies for the node, if they are not those of the request.
+    pub(super) fn without_affinity_cookie(&self, headers: &HeaderMap) -> Option<Vec<HeaderValue>> {
+        self.route.as_ref()?.view()?.pool.sessions.strip(headers)
+    }
+
+    /// The cookie that keeps the session on the member which has answered.
+    pub(super) fn affinity_cookie(&self) -> Option<&HeaderValue> {
+        let route = self.route.as_ref()?;
+        route.view()?.pool.sessions.set_cookie(route.session, self.attempts.asked()?, self.secure)
     }
 
     /// Notes that a connection to the member is there.
@@ -202,6 +296,7 @@ impl Context {
         self.refused = None;
         self.reused = Some(reused);
         self.connected = Some(Instant::now());
+        self.attempts.connected(reused);
         if let Some(view) = self.route.as_ref().and_then(Route::view) {
             view.pool.metrics.connected(reused);
         }
@@ -220,13 +315,12 @@ impl Context {
 
     /// The member that was asked last, and the settings of its pool.
     pub(super) fn asked(&self) -> Option<(&Pool, &Member)> {
-        let view = self.route.as_ref()?.view()?;
-        Some((&view.pool, view.member(*self.tried.last()?)?))
+        self.route.as_ref()?.asked(&self.attempts)
     }
 
     /// The request in words, for log lines about errors.
     pub(super) fn describe(&self) -> String {
-        match (&self.route, &self.lease) {
+        match (&self.route, self.attempts.lease()) {
             (Some(route), Some(lease)) => format!("{}/{} {}", lease.node().cluster(), route.role, lease.node().id()),
             _ => "request".to_owned(),
         }
@@ -236,8 +330,7 @@ impl Context {
     pub(super) fn finish(&mut self, session: &Session) -> Outcome {
         let took = self.started.elapsed();
         let status = final_status(session).unwrap_or(0);
-        let lease = self.lease.take();
-        let node = lease.as_ref().map(|lease| lease.node().id().clone());
+        let node = self.attempts.end();
         Outcome { time: SystemTime::now() - took, took, status, node }
     }
 }
@@ -291,7 +384,7 @@ impl Outcome {
             class: route.map(|route| route.class.as_str()),
             tenant: route.and_then(|route| route.tenant.as_deref()),
             node: self.node.as_ref().map(|id| id.as_str()),
-            attempts: context.attempts,
+            attempts: context.attempts.count(),
             reused: context.reused,
             connect_ms: since_start(context.connected),
             first_byte_ms: since_start(context.first_byte),

@@ -3,6 +3,7 @@
 //! The decisions are made elsewhere ([`crate::classify`], [`crate::pool`]); here they are carried out.
 
 mod admit;
+mod attempts;
 mod context;
 mod door;
 mod failure;
@@ -17,14 +18,16 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::StatusCode;
+use http::header::{COOKIE, SET_COOKIE};
 use log::{debug, warn};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorType, Result};
+use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use self::admit::{BODY_TOO_LARGE, Refused};
+use self::attempts::{AttemptFailed, NoMember};
 use self::harden::Harden;
 use crate::config::Listener;
 use crate::edge::{Drain, Exchange, Gate};
@@ -33,14 +36,13 @@ use crate::observe::access::AccessWriter;
 use crate::observe::metrics::Metrics;
 use crate::origin::Client;
 use crate::registry::Registry;
+use crate::retry::Failure;
 use crate::throttle::{ListenerRules, Throttle};
 use crate::upstream::TrustStore;
 
+pub use attempts::MAX_ATTEMPTS;
 pub use context::Context;
 pub use door::Door;
-
-/// Attempts for one request, the first included. Pingora's own limit is set to the same.
-pub const MAX_ATTEMPTS: usize = 16;
 
 /// How long the rest of a body is read that nobody wants any more.
 const DRAIN_BODY: Duration = Duration::from_secs(2);
@@ -124,8 +126,33 @@ impl Proxy {
         Ok(client)
     }
 
+    /// The error of a request that gets no member.
+    fn without_member(&self, why: NoMember, context: &mut Context) -> Box<Error> {
+        match why {
+            NoMember::NoneReady => {
+                context.refused.get_or_insert("no_ready_node");
+                Error::explain(ErrorType::HTTPStatus(503), "no member of the pool can be asked").into_in()
+            }
+            NoMember::Queue(error, retry_after) => {
+                context.refused = Some(error.as_str());
+                context.retry_after = Some(retry_after);
+                Error::explain(ErrorType::HTTPStatus(503), "all members of the pool are full").into_in()
+            }
+            NoMember::ClientGone => Error::explain(ErrorType::ConnectionClosed, "the client has left").into_down(),
+        }
+    }
+
     fn scheme(&self) -> Scheme {
         if self.listener.tls.is_some() { Scheme::Https } else { Scheme::Http }
+    }
+}
+
+/// An attempt of the request of a session that failed so.
+fn attempt_failed(session: &Session, failure: Failure) -> AttemptFailed {
+    AttemptFailed {
+        failure,
+        idempotent: session.req_header().method.is_idempotent(),
+        body_kept: !session.as_ref().retry_buffer_truncated(),
     }
 }
 
@@ -189,25 +216,26 @@ impl ProxyHttp for Proxy {
         Ok(())
     }
 
-    async fn upstream_peer(&self, _: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
-        let Some(peer) = context.pick(|pool, member| self.trust.peer(pool, member)) else {
-            context.refused.get_or_insert("no_ready_node");
-            return Err(Error::explain(ErrorType::HTTPStatus(503), "no member of the pool can be asked").into_in());
-        };
-        Ok(peer)
+    async fn upstream_peer(&self, session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
+        if let Err(why) = context.choose(session, &self.registry).await {
+            return Err(self.without_member(why, context));
+        }
+        let repeatable = session.req_header().method.is_idempotent();
+        let peer = context.peer(repeatable, |pool, member| self.trust.peer(pool, member));
+        peer.ok_or_else(|| Error::explain(ErrorType::InternalError, "the member is gone that was just chosen"))
     }
 
     fn fail_to_connect(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         peer: &HttpPeer,
         context: &mut Context,
         mut error: Box<Error>,
     ) -> Box<Error> {
         debug!("no connection to {}: {error}", peer._address);
         context.refused = Some("connect_failed");
-        // Nothing was sent, so any method may be tried again: on another member, and only while there is one.
-        error.set_retry(context.another_member());
+        let failed = attempt_failed(session, Failure::Connect);
+        error.set_retry(context.attempt_failed(&failed, &self.registry));
         error
     }
 
@@ -238,6 +266,12 @@ impl ProxyHttp for Proxy {
         if let Some(path) = context.forward() {
             headers::set_path(request, path)?;
         }
+        if let Some(cookies) = context.without_affinity_cookie(&request.headers) {
+            request.remove_header(&COOKIE);
+            for cookie in cookies {
+                request.append_header(COOKIE, cookie)?;
+            }
+        }
         headers::forward(session, request, &client, self.listener.origin.client_address, self.scheme())
     }
 
@@ -247,8 +281,9 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
-        if !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS {
-            context.first_byte.get_or_insert_with(Instant::now);
+        let last = !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS;
+        if last {
+            context.answered(response.status.as_u16(), &self.registry);
         }
         if self.drain.begun() {
             // The request came before the stop, so it could not be told then that it is the connection's last.
@@ -261,6 +296,10 @@ impl ProxyHttp for Proxy {
             context.exchange.upgrade();
         }
         self.harden.apply(response, context.secure, context.is_for_manager())?;
+        // After the cookies of nodes were hardened: ours is as it should be.
+        if last && let Some(cookie) = context.affinity_cookie() {
+            response.append_header(SET_COOKIE, cookie.clone())?;
+        }
         redirect::rewrite(session, response, context)
     }
 
@@ -270,20 +309,19 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         mut error: Box<Error>,
         context: &mut Context,
-        reused: bool,
+        _: bool,
     ) -> Box<Error> {
-        let safe = session.req_header().method.is_idempotent()
-            && !session.as_ref().retry_buffer_truncated()
-            && context::final_status(session).is_none();
-        // Once, and on a connection of its own: if that one breaks too, it is the request that breaks it.
-        if safe && reused && context.may_retry_fresh() {
-            error.retry.decide_reuse(reused);
-        } else {
-            error.set_retry(false);
-        }
-        if error.retry() {
-            context.retry_fresh();
-        }
+        // A fault of the client, or of this program, says nothing of the member.
+        let again = *error.esource() == ErrorSource::Upstream && {
+            let failure =
+                match (context.first_byte.is_some() || context::final_status(session).is_some(), error.etype()) {
+                    (true, _) => Failure::AnswerBegun,
+                    (false, ErrorType::ReadTimedout | ErrorType::WriteTimedout) => Failure::TooSlow,
+                    (false, _) => Failure::Broken,
+                };
+            context.attempt_failed(&attempt_failed(session, failure), &self.registry)
+        };
+        error.set_retry(again);
         error
     }
 
@@ -299,7 +337,7 @@ impl ProxyHttp for Proxy {
         // The framework closes the connection after this, whatever we say; so we say so.
         session.set_keepalive(None);
         if failure.status > 0 && context::final_status(session).is_none() {
-            match self.reply(session, context, failure.status, None).await {
+            match self.reply(session, context, failure.status, context.retry_after).await {
                 Ok(()) => context.replied = true,
                 Err(e) => debug!("the client did not take the answer {}: {e}", failure.status),
             }

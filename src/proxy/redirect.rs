@@ -105,22 +105,30 @@ fn without_port(host: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use super::*;
-    use crate::config::NodeHost;
-    use crate::health::State;
+    use crate::config::{NodeHost, QueuePolicy};
     use crate::ids::Name;
     use crate::member::Node;
+    use crate::pool::Standing;
+    use crate::queue::Queue;
 
     fn member() -> Member {
         let name = |text| Name::parse(text).unwrap();
         Member {
             node: Arc::new(Node::new(name("esb"), name("mgr-1"))),
+            index: 0,
             host: NodeHost::Name("mgr-1.internal".to_owned()),
             address: "10.0.0.10:9443".parse().unwrap(),
             ports: [9443, 8280],
+            standing: Standing::Ready,
+            backup: false,
             weight: 1,
-            state: State::Up,
+            limit: None,
+            recorder: None,
+            queue: Arc::new(Queue::new(QueuePolicy { length: 0, wait: Duration::ZERO })),
+            identity: 0,
         }
     }
 

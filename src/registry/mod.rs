@@ -74,7 +74,8 @@ impl Registry {
         seed: u64,
     ) -> Self {
         let clock = Clock::new(now);
-        let mut builder = state::Builder { config: &config, metrics: &metrics, affinity_keys, clock, now, seed, keys: 0 };
+        let mut builder =
+            state::Builder { config: &config, metrics: &metrics, affinity_keys, clock, now, seed, keys: 0 };
         let clusters: Vec<ClusterState> = config.clusters.iter().map(|cluster| builder.cluster(cluster)).collect();
         let first = Snapshot::new(0, Arc::new(classifier), &config, &clusters, now);
         let published = ArcSwap::from_pointee(first);
@@ -191,7 +192,7 @@ impl Registry {
         let node = clusters.get(cluster)?.nodes.get(member)?.node.clone();
         self.publish(&clusters, now);
         drop(clusters);
-        self.metrics.ejection(pool, &change);
+        self.metrics.ejection(pool, node.id(), &change);
         Some(Ejection { pool: pool.clone(), node, change })
     }
 
@@ -209,7 +210,7 @@ impl Registry {
         }
         drop(clusters);
         for ejection in &ejections {
-            self.metrics.ejection(&ejection.pool, &ejection.change);
+            self.metrics.ejection(&ejection.pool, ejection.node.id(), &ejection.change);
         }
         ejections
     }

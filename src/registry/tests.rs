@@ -1,10 +1,11 @@
 //! Members come and go; requests keep what they began with.
 
-    use std::path::Path;
+use std::path::Path;
 
-    use super::*;
+use super::*;
+use crate::pool::{Ask, Choice, Picked, PoolView, Session};
 
-    const SEPARATED: &str = "
+const SEPARATED: &str = "
 listeners:
   web: { bind: ['127.0.0.1:0'], role: worker }
   console: { bind: ['127.0.0.1:0'], role: manager }
@@ -20,96 +21,107 @@ clusters:
       - { id: wk-2, host: wk-2.test }
 ";
 
-    fn registry(yaml: &str) -> Registry {
-        let config = crate::config::parse(yaml, Path::new(".")).unwrap_or_else(|problems| panic!("{problems}")).config;
-        let classifier = Classifier::new(&config);
-        Registry::new(Arc::new(config), classifier, Arc::new(Metrics::new().unwrap()))
+fn registry(yaml: &str) -> Registry {
+    let config = crate::config::parse(yaml, Path::new(".")).unwrap_or_else(|problems| panic!("{problems}")).config;
+    let classifier = Classifier::new(&config);
+    Registry::new(Arc::new(config), classifier, Arc::new(Metrics::new().unwrap()), &[], Instant::now(), 1)
+}
+
+fn pick(view: &PoolView) -> Option<Picked<'_>> {
+    let ask = Ask { tried: &[], session: Session::None, again: None, key: 0 };
+    match view.pick(&ask, Instant::now()) {
+        Choice::Picked(picked) => Some(picked),
+        Choice::Full | Choice::SessionFull(_) | Choice::Nobody => None,
     }
+}
 
-    /// The ids of the members that `picks` requests in a row go to.
-    fn picked(registry: &Registry, role: Role, picks: usize) -> Vec<String> {
-        let snapshot = registry.snapshot();
-        let view = snapshot.pool(0, role, Endpoint::Servlet).unwrap();
-        let ids = (0..picks).filter_map(|_| Some(view.pick(&[])?.member.node.id().to_string()));
-        let mut ids: Vec<String> = ids.collect();
-        ids.sort();
-        ids.dedup();
-        ids
-    }
+/// The ids of the members that `picks` requests in a row go to.
+fn picked(registry: &Registry, role: Role, picks: usize) -> Vec<String> {
+    let snapshot = registry.snapshot();
+    let view = snapshot.pool(0, None, role, Endpoint::Servlet).unwrap();
+    let ids = (0..picks).filter_map(|_| Some(pick(view)?.member.node.id().to_string()));
+    let mut ids: Vec<String> = ids.collect();
+    ids.sort();
+    ids.dedup();
+    ids
+}
 
-    fn node(node: usize) -> NodeIndex {
-        NodeIndex { cluster: 0, node }
-    }
+fn node(node: usize) -> NodeIndex {
+    NodeIndex { cluster: 0, node }
+}
 
-    #[test]
-    fn members_come_and_go_with_probes_and_addresses() {
-        let registry = registry(SEPARATED);
-        let workers = |registry: &Registry| picked(registry, Role::Worker, 4);
-        let address = |index| IpAddr::from([192, 0, 2, 10 + u8::try_from(index).unwrap()]);
-        let probe = |index, good| registry.record_probe(node(index), Endpoint::Servlet, address(index), good);
+#[test]
+fn members_come_and_go_with_probes_and_addresses() {
+    let registry = registry(SEPARATED);
+    let workers = |registry: &Registry| picked(registry, Role::Worker, 4);
+    let address = |index| IpAddr::from([192, 0, 2, 10 + u8::try_from(index).unwrap()]);
+    let probe =
+        |index, good| registry.record_probe(node(index), Endpoint::Servlet, address(index), good, Instant::now());
 
-        assert_eq!(workers(&registry), ["wk-1"], "never probed, but nothing better is known; wk-2 has no address yet");
-        assert!(registry.record_address(node(2), "192.0.2.12".parse().unwrap()));
-        assert!(!registry.record_address(node(2), "192.0.2.12".parse().unwrap()), "the same again is no news");
-        assert_eq!(workers(&registry), ["wk-1", "wk-2"]);
+    assert_eq!(workers(&registry), ["wk-1"], "never probed, but nothing better is known; wk-2 has no address yet");
+    assert!(registry.record_address(node(2), "192.0.2.12".parse().unwrap(), Instant::now()));
+    assert!(
+        !registry.record_address(node(2), "192.0.2.12".parse().unwrap(), Instant::now()),
+        "the same again is no news"
+    );
+    assert_eq!(workers(&registry), ["wk-1", "wk-2"]);
 
-        assert_eq!(probe(1, true).map(|change| change.to), Some(State::Up));
-        assert_eq!(workers(&registry), ["wk-1"], "a member that was never probed waits while another one is up");
-        assert!(probe(2, true).is_some());
-        assert_eq!(workers(&registry), ["wk-1", "wk-2"]);
+    assert_eq!(probe(1, true).map(|change| change.to), Some(State::Up));
+    assert_eq!(workers(&registry), ["wk-1"], "a member that was never probed waits while another one is up");
+    assert!(probe(2, true).is_some());
+    assert_eq!(workers(&registry), ["wk-1", "wk-2"]);
 
-        assert!(probe(1, false).is_none(), "one failure is not enough");
-        assert_eq!(workers(&registry), ["wk-1", "wk-2"]);
-        assert!(probe(1, false).is_some());
-        assert_eq!(workers(&registry), ["wk-2"]);
-        assert!(probe(2, false).is_none() && probe(2, false).is_some());
-        assert_eq!(workers(&registry), [""; 0], "all are down");
-        assert!(registry.is_down(node(1)) && !registry.is_down(node(0)));
+    assert!(probe(1, false).is_none(), "one failure is not enough");
+    assert_eq!(workers(&registry), ["wk-1", "wk-2"]);
+    assert!(probe(1, false).is_some());
+    assert_eq!(workers(&registry), ["wk-2"]);
+    assert!(probe(2, false).is_none() && probe(2, false).is_some());
+    assert_eq!(workers(&registry), [""; 0], "all are down");
+    assert!(registry.is_down(node(1)) && !registry.is_down(node(0)));
 
-        assert!(registry.record_address(node(2), "192.0.2.99".parse().unwrap()));
-        assert_eq!(workers(&registry), ["wk-2"], "it moved: what was known of it is forgotten");
-        assert!(probe(2, false).is_none(), "a late answer from where it was");
-        assert_eq!(workers(&registry), ["wk-2"]);
-        assert_eq!(picked(&registry, Role::Manager, 1), ["mgr-1"], "the other pool is not concerned");
-    }
+    assert!(registry.record_address(node(2), "192.0.2.99".parse().unwrap(), Instant::now()));
+    assert_eq!(workers(&registry), ["wk-2"], "it moved: what was known of it is forgotten");
+    assert!(probe(2, false).is_none(), "a late answer from where it was");
+    assert_eq!(workers(&registry), ["wk-2"]);
+    assert_eq!(picked(&registry, Role::Manager, 1), ["mgr-1"], "the other pool is not concerned");
+}
 
-    #[test]
-    fn a_request_keeps_the_snapshot_that_it_began_with() {
-        let registry = registry(SEPARATED);
-        let before = registry.snapshot();
-        registry.record_probe(node(1), Endpoint::Servlet, "192.0.2.11".parse().unwrap(), false);
-        let view = before.pool(0, Role::Worker, Endpoint::Servlet).unwrap();
-        assert_eq!(view.ready(), 1);
-        assert_eq!(registry.snapshot().pool(0, Role::Worker, Endpoint::Servlet).unwrap().ready(), 0);
-        assert_eq!(registry.snapshot().generation, before.generation + 1);
-    }
+#[test]
+fn a_request_keeps_the_snapshot_that_it_began_with() {
+    let registry = registry(SEPARATED);
+    let before = registry.snapshot();
+    registry.record_probe(node(1), Endpoint::Servlet, "192.0.2.11".parse().unwrap(), false, Instant::now());
+    let view = before.pool(0, None, Role::Worker, Endpoint::Servlet).unwrap();
+    assert_eq!(view.ready(), 1);
+    assert_eq!(registry.snapshot().pool(0, None, Role::Worker, Endpoint::Servlet).unwrap().ready(), 0);
+    assert_eq!(registry.snapshot().generation, before.generation + 1);
+}
 
-    #[test]
-    fn a_dual_node_is_one_node_in_two_pools() {
-        let dual = SEPARATED
-            .replace("product: esb", "product: esb\n    mode: dual")
-            .replace("[manager] }", "[worker, manager] }");
-        let registry = registry(&dual);
-        registry.record_address(node(2), "192.0.2.12".parse().unwrap());
-        assert_eq!(picked(&registry, Role::Worker, 6), ["mgr-1", "wk-1", "wk-2"]);
-        assert_eq!(picked(&registry, Role::Manager, 6), ["mgr-1"]);
+#[test]
+fn a_dual_node_is_one_node_in_two_pools() {
+    let dual =
+        SEPARATED.replace("product: esb", "product: esb\n    mode: dual").replace("[manager] }", "[worker, manager] }");
+    let registry = registry(&dual);
+    registry.record_address(node(2), "192.0.2.12".parse().unwrap(), Instant::now());
+    assert_eq!(picked(&registry, Role::Worker, 6), ["mgr-1", "wk-1", "wk-2"]);
+    assert_eq!(picked(&registry, Role::Manager, 6), ["mgr-1"]);
 
-        let snapshot = registry.snapshot();
-        let pools = Role::ALL.map(|role| snapshot.pool(0, role, Endpoint::Servlet).unwrap());
-        let leases: Vec<_> = pools.iter().flat_map(|view| [view.pick(&[]), view.pick(&[]), view.pick(&[])]).collect();
-        let dual_node = &registry.nodes()[0];
-        assert_eq!(dual_node.in_flight(), 4, "three console requests, and its third of the services");
-        drop(leases);
-        assert_eq!(dual_node.in_flight(), 0);
-        assert_eq!(registry.probed().iter().filter(|(index, _)| *index == node(0)).count(), 1, "it is probed once");
-    }
+    let snapshot = registry.snapshot();
+    let pools = Role::ALL.map(|role| snapshot.pool(0, None, role, Endpoint::Servlet).unwrap());
+    let leases: Vec<_> = pools.iter().flat_map(|view| [pick(view), pick(view), pick(view)]).collect();
+    let dual_node = &registry.nodes()[0];
+    assert_eq!(dual_node.in_flight(), 4, "three console requests, and its third of the services");
+    drop(leases);
+    assert_eq!(dual_node.in_flight(), 0);
+    assert_eq!(registry.probed().iter().filter(|(index, _)| *index == node(0)).count(), 1, "it is probed once");
+}
 
-    #[test]
-    fn pools_exist_where_listeners_lead() {
-        let registry = registry(&SEPARATED.replace("  console: { bind: ['127.0.0.1:0'], role: manager }\n", ""));
-        let snapshot = registry.snapshot();
-        assert!(snapshot.pool(0, Role::Manager, Endpoint::Servlet).is_none());
-        assert!(snapshot.pool(0, Role::Worker, Endpoint::Passthrough).is_none());
-        assert_eq!(snapshot.pools().count(), 1);
-        assert!(snapshot.pool(1, Role::Worker, Endpoint::Servlet).is_none(), "no such cluster");
-    }
+#[test]
+fn pools_exist_where_listeners_lead() {
+    let registry = registry(&SEPARATED.replace("  console: { bind: ['127.0.0.1:0'], role: manager }\n", ""));
+    let snapshot = registry.snapshot();
+    assert!(snapshot.pool(0, None, Role::Manager, Endpoint::Servlet).is_none());
+    assert!(snapshot.pool(0, None, Role::Worker, Endpoint::Passthrough).is_none());
+    assert_eq!(snapshot.pools().count(), 1);
+    assert!(snapshot.pool(1, None, Role::Worker, Endpoint::Servlet).is_none(), "no such cluster");
+}

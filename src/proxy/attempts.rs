@@ -1,0 +1,339 @@
+//! The attempts of one request: which member is asked, who was asked before, and what is done when one fails.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use log::info;
+use pingora::proxy::Session;
+use pingora::upstreams::peer::HttpPeer;
+use smallvec::SmallVec;
+
+use super::context::Route;
+use crate::health::log_ejection;
+use crate::health::passive::{Outcome, Recorder, Trial};
+use crate::member::Lease;
+use crate::pool::{Ask, Choice, Member, Pool, PoolView, Standing};
+use crate::queue::{Queue, QueueError};
+use crate::registry::{Registry, Snapshot};
+use crate::retry::{self, Decision, Failed, Failure, Place, RetryPass};
+
+/// Attempts for one request, the first included. Pingora's own limit is set to the same.
+pub const MAX_ATTEMPTS: usize = 16;
+
+/// The longest body that can be sent again; Pingora keeps so much of one.
+const KEPT_BODY: u64 = 64 << 10;
+
+/// Keys of peers that no other request has, above those of pools: they keep a request away from idle connections.
+static ANEW: AtomicU64 = AtomicU64::new(1 << 63);
+
+/// The attempts of a request.
+#[derive(Debug, Default)]
+pub(super) struct Attempts {
+    /// The member that is asked, and that was asked last.
+    current: Option<Attempt>,
+    /// Positions of the nodes that were asked, in their cluster.
+    tried: SmallVec<[usize; 4]>,
+    /// All of them.
+    count: usize,
+    /// Those that count for the policy.
+    counted: usize,
+    /// The node that is asked again, over a new connection.
+    again: Option<usize>,
+    /// Whether some attempt was over a new connection for that reason.
+    tried_anew: bool,
+    /// The place of a retry in the pool's budget.
+    pass: Option<RetryPass>,
+}
+
+/// A request on a member.
+#[derive(Debug)]
+struct Attempt {
+    /// `None` when the member is free again.
+    lease: Option<Lease>,
+    trial: Option<Trial>,
+    recorder: Option<Arc<Recorder>>,
+    /// Position of the node in its cluster.
+    index: usize,
+    began: Instant,
+    reused: bool,
+}
+
+/// A member that was chosen, in the snapshot that it is in.
+struct Chosen {
+    snapshot: Arc<Snapshot>,
+    position: usize,
+    lease: Lease,
+    trial: Option<Trial>,
+}
+
+/// Why a request has no member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoMember {
+    /// Nobody may be asked.
+    NoneReady,
+    /// All are full, and so is the queue, or the wait was in vain; after so many seconds it may be tried again.
+    Queue(QueueError, u64),
+    /// The client has left while it waited.
+    ClientGone,
+}
+
+impl Attempts {
+    /// All attempts so far.
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The position in its cluster of the node that was asked last.
+    pub(super) fn asked(&self) -> Option<usize> {
+        self.current.as_ref().map(|attempt| attempt.index)
+    }
+
+    /// The request on the member that is asked now.
+    pub(super) fn lease(&self) -> Option<&Lease> {
+        self.current.as_ref()?.lease.as_ref()
+    }
+
+    /// Chooses a member and counts the request on it. It waits in a queue while all are full.
+    pub(super) async fn choose(
+        &mut self,
+        session: &mut Session,
+        route: &mut Route,
+        registry: &Registry,
+    ) -> Result<(), NoMember> {
+        // The lease of an attempt that failed ends before the next member is chosen.
+        self.current = None;
+        if self.count > 0 {
+            route.renew(registry.snapshot());
+        }
+        let chosen = match self.choose_now(route)? {
+            Ok(chosen) => chosen,
+            Err(queue) => self.wait(session, route, registry, &queue).await?,
+        };
+        self.take(chosen, route)
+    }
+
+    /// A member, or where to wait for one.
+    fn choose_now(&self, route: &Route) -> Result<Result<Chosen, Arc<Queue>>, NoMember> {
+        let view = route.view().ok_or(NoMember::NoneReady)?;
+        // Nobody overtakes those who wait already.
+        if view.pool.queue.waiting() > 0 {
+            return Ok(Err(view.pool.queue.clone()));
+        }
+        match view.pick(&self.ask(route), Instant::now()) {
+            Choice::Picked(picked) => Ok(Ok(Chosen {
+                snapshot: route.snapshot().clone(),
+                position: picked.position,
+                lease: picked.lease,
+                trial: picked.trial,
+            })),
+            Choice::Full => Ok(Err(view.pool.queue.clone())),
+            Choice::SessionFull(member) => Ok(Err(member.queue.clone())),
+            Choice::Nobody => Err(NoMember::NoneReady),
+        }
+    }
+
+    fn ask<'a>(&'a self, route: &Route) -> Ask<'a> {
+        Ask { tried: &self.tried, session: route.session, again: self.again, key: route.key }
+    }
+
+    /// Waits until a member has room, the wait is over, or the client has left.
+    async fn wait(
+        &self,
+        session: &mut Session,
+        route: &Route,
+        registry: &Registry,
+        queue: &Queue,
+    ) -> Result<Chosen, NoMember> {
+        let pick = || {
+            // Members may have come and gone meanwhile.
+            let snapshot = registry.snapshot();
+            let Some(view) = route.view_in(&snapshot) else { return Some(Err(NoMember::NoneReady)) };
+            let (position, lease, trial) = match view.pick(&self.ask(route), Instant::now()) {
+                Choice::Picked(picked) => (picked.position, picked.lease, picked.trial),
+                Choice::Full | Choice::SessionFull(_) => return None,
+                Choice::Nobody => return Some(Err(NoMember::NoneReady)),
+            };
+            Some(Ok(Chosen { snapshot, position, lease, trial }))
+        };
+        let limit = route.view().map_or(Duration::ZERO, |view| view.pool.settings.queue.wait);
+        tokio::select! {
+            waited = queue.wait(limit, pick) => match waited {
+                Ok(chosen) => chosen,
+                Err(e) => Err(NoMember::Queue(e, queue.retry_after())),
+            },
+            () = has_left(session) => Err(NoMember::ClientGone),
+        }
+    }
+
+    fn take(&mut self, chosen: Chosen, route: &mut Route) -> Result<(), NoMember> {
+        let Chosen { snapshot, position, lease, trial } = chosen;
+        route.renew(snapshot);
+        let (pool, member) = route.member(position).ok_or(NoMember::NoneReady)?;
+        if self.count == 0 {
+            route.note_session(pool, member.index);
+        } else {
+            pool.metrics.retried();
+        }
+        self.current = Some(Attempt {
+            lease: Some(lease),
+            trial,
+            recorder: member.recorder.clone(),
+            index: member.index,
+            began: Instant::now(),
+            reused: false,
+        });
+        self.tried.push(member.index);
+        self.count += 1;
+        Ok(())
+    }
+
+    /// Fits a peer to this attempt: `repeatable` says that another one may follow.
+    pub(super) fn fit(&mut self, peer: &mut HttpPeer, pool: &Pool, repeatable: bool) {
+        if self.again.take().is_some() {
+            peer.group_key = ANEW.fetch_add(1, Ordering::Relaxed);
+            // Nobody will ask for it again.
+            peer.options.idle_timeout = Some(Duration::ZERO);
+        }
+        if let Some(timeout) = retry::try_timeout(&pool.settings.retry, self.counted + 1, repeatable) {
+            peer.options.read_timeout = Some(peer.options.read_timeout.map_or(timeout, |read| read.min(timeout)));
+        }
+    }
+
+    /// Notes that there is a connection.
+    pub(super) fn connected(&mut self, reused: bool) {
+        if let Some(attempt) = &mut self.current {
+            attempt.reused = reused;
+        }
+    }
+
+    /// Takes in the status that the member has answered with.
+    pub(super) fn answered(&mut self, status: u16, route: &Route, registry: &Registry) {
+        let Some(attempt) = &mut self.current else { return };
+        let now = Instant::now();
+        let latency = now.saturating_duration_since(attempt.began);
+        if let (Some(lease), Some(view)) = (&mut attempt.lease, route.view()) {
+            lease.answered(view.pool.moment(now));
+        }
+        attempt.judge(Outcome::of_status(status), latency, route, registry);
+    }
+
+    /// Whether the request is tried again after this, and how; the next attempt will be made so.
+    pub(super) fn failed(&mut self, failed: &AttemptFailed, route: &Route, registry: &Registry) -> bool {
+        let (Some(view), Some(attempt)) = (route.view(), &mut self.current) else { return false };
+        let counts = failed.failure != Failure::Connect;
+        let others = view.others(&self.tried, attempt.index);
+        let facts = Failed {
+            failure: failed.failure,
+            reused: attempt.reused,
+            tried_anew: self.tried_anew,
+            idempotent: failed.idempotent,
+            // The framework does not tell how much of it was.
+            sent: counts,
+            body_kept: failed.body_kept,
+            attempts: self.counted + usize::from(counts),
+            others,
+        };
+        let pass = &mut self.pass;
+        let decision = retry::decide(&facts, &view.pool.settings.retry, || pass.take().or_else(|| view.retry_pass()));
+        let anew = matches!(decision, Decision::Retry { place: Place::SameAnew, .. });
+        if !anew {
+            let index = attempt.index;
+            attempt.judge(Outcome::GatewayError, Duration::ZERO, route, registry);
+            if route.session_node() == Some(index) && self.count == 1 {
+                route.note_lost_session();
+            }
+        }
+        self.counted += usize::from(counts && !anew);
+        match decision {
+            Decision::Retry { .. } if self.count >= MAX_ATTEMPTS => false,
+            Decision::Retry { place, pass } => {
+                self.pass = pass.or(self.pass.take());
+                self.prepare(place);
+                true
+            }
+            Decision::GiveUp(why) => {
+                view.pool.metrics.gave_up(why);
+                false
+            }
+        }
+    }
+
+    /// Says where the next attempt goes.
+    fn prepare(&mut self, place: Place) {
+        match place {
+            Place::Other => {}
+            Place::Same => self.tried.clear(),
+            Place::SameAnew => {
+                self.again = self.tried.pop();
+                self.tried_anew = true;
+            }
+        }
+    }
+
+    /// Ends the last attempt: the member is free again. Returns the node.
+    pub(super) fn end(&mut self) -> Option<crate::ids::NodeId> {
+        self.pass = None;
+        let lease = self.current.as_mut()?.lease.take()?;
+        Some(lease.node().id().clone())
+    }
+}
+
+/// How an attempt failed, as far as the request tells.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AttemptFailed {
+    pub(super) failure: Failure,
+    /// Whether the request's method is.
+    pub(super) idempotent: bool,
+    /// Whether all that was read of the body can be sent again.
+    pub(super) body_kept: bool,
+}
+
+impl Attempt {
+    /// Tells what the request says of its member: once, and then whatever comes after the answer's header.
+    fn judge(&mut self, outcome: Outcome, latency: Duration, route: &Route, registry: &Registry) {
+        let decide = match (self.trial.take(), &self.recorder) {
+            (Some(trial), _) => trial.end(outcome),
+            (None, Some(recorder)) => recorder.record(outcome, latency),
+            (None, None) => false,
+        };
+        if decide
+            && let Some(view) = route.view()
+            && let Some(ejection) = registry.judge(route.cluster, &view.pool, self.index, Instant::now())
+        {
+            log_ejection(&ejection);
+        }
+    }
+}
+
+/// Ready when the client of a request has left that waits for a member.
+///
+/// What is read of the body while it waits must be sent later, so only a body is read that is kept as a whole. If a
+/// longer one is on its way, a client that leaves is noticed at the end of the wait.
+async fn has_left(session: &mut Session) {
+    let length = super::admit::content_length(&session.req_header().headers);
+    let downstream = session.as_downstream_mut();
+    downstream.enable_retry_buffering();
+    let kept = length.is_some_and(|length| length <= KEPT_BODY);
+    loop {
+        let done = downstream.is_body_done();
+        if !done && !kept {
+            return std::future::pending().await;
+        }
+        if downstream.read_body_or_idle(done).await.is_err() {
+            info!("a client has left while its request waited for a member");
+            return;
+        }
+    }
+}
+
+/// Why a member that has a session does not get its request.
+pub(super) fn why_moved(view: &PoolView, node: usize) -> &'static str {
+    let member = view.members().iter().find(|member| member.index == node);
+    match member.map(|member: &Member| member.standing) {
+        None => "gone",
+        Some(Standing::Maintenance) => "maintenance",
+        Some(Standing::Down) => "down",
+        Some(_) => "failed",
+    }
+}
