@@ -16,6 +16,11 @@ impl Draws {
         Draws(AtomicU64::new(seed))
     }
 
+    /// The next number.
+    pub fn draw(&self) -> u64 {
+        self.stream().0
+    }
+
     /// Numbers for one request: one shared step, however many it draws.
     pub(super) fn stream(&self) -> Stream {
         // Relaxed: only the number counts. Mixed, so that the streams of two requests do not overlap.

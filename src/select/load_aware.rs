@@ -19,7 +19,7 @@ use super::round_robin::RoundRobin;
 use super::{Candidate, Pick};
 
 /// How much more load halves the share.
-const HALVES: f32 = 0.1;
+const HALVES: f32 = 0.07;
 
 /// Turns that a pick looks at before it takes the best member that it saw.
 const LOOKS: usize = 32;
@@ -162,7 +162,7 @@ mod tests {
 
         let bench = Bench::new(&[2, 1, 1]);
         let algorithm = LoadAware::new(&bench.candidates(), FADE);
-        for (position, load) in [(0, 0.5), (1, 0.5), (2, 0.4)] {
+        for (position, load) in [(0, 0.4 + HALVES), (1, 0.4 + HALVES), (2, 0.4)] {
             bench.gauge(position).report(load, Moment::default());
         }
         assert_close(&shares_at(&bench, &algorithm, 10), &[0.4, 0.2, 0.4]); // 2/2 : 1/2 : 1
@@ -177,7 +177,7 @@ mod tests {
         let bench = Bench::new(&[1; 3]);
         let algorithm = LoadAware::new(&bench.candidates(), FADE);
         bench.gauge(0).report(0.3, Moment::default());
-        bench.gauge(1).report(0.5, Moment::default());
+        bench.gauge(1).report(0.3 + 2.0 * HALVES, Moment::default());
         assert_close(&shares_at(&bench, &algorithm, 1), &[4.0 / 7.0, 1.0 / 7.0, 2.0 / 7.0]);
     }
 

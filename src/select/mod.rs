@@ -5,8 +5,9 @@
 //! and the pool's turn and draws in a [`Pick`].
 //!
 //! All algorithms go by weight and never pick a member of weight 0. They ask a caller's function which members are usable;
-//! if hardly any is they look at all members, otherwise a pick takes the same time for any number of them. Members that
-//! are equally good get their shares, too: an idle pool is not always asked at its first member.
+//! if hardly any is they look at all members, otherwise a pick takes the same time for any number of them (from 65
+//! on; and where sums over all are needed, they are made for one pick in 64 or ten times a second). Members that are equally
+//! good get their shares, too: an idle pool is not always asked at its first member.
 
 mod clock;
 mod draws;
