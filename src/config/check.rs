@@ -4,6 +4,7 @@
 //! One mistake should be one problem. So a rule draws no conclusion from a part of the file that could not be read, and
 //! a part that could not be checked is left out of the result; the result is not used if there were errors.
 
+mod affinity;
 mod binds;
 mod cluster;
 mod endpoint;
@@ -12,6 +13,7 @@ mod listener;
 mod nodes;
 mod pool;
 mod rules;
+mod tenants;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -68,8 +70,8 @@ pub(crate) fn check(raw: &RawConfig, context: &Context<'_>, problems: &mut Probl
         listeners,
         clusters,
         rules,
-        affinity_keys: Vec::new(),
-        admin: binds::admin(raw, problems),
+        affinity_keys: affinity::keys(raw, context, problems),
+        admin: binds::admin(raw, context, problems),
         server: server(&raw.server, context),
     };
     binds::no_overlap(raw, &config.admin, problems);

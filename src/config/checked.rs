@@ -6,6 +6,7 @@
 mod listener;
 mod pool;
 mod rules;
+mod secret;
 mod tenants;
 
 use std::net::{IpAddr, SocketAddr};
@@ -18,6 +19,7 @@ use serde::Serialize;
 pub use self::listener::*;
 pub use self::pool::*;
 pub use self::rules::*;
+pub use self::secret::*;
 pub use self::tenants::*;
 use crate::ids::{ClusterName, Endpoint, NodeId, Role, Scheme};
 
@@ -304,36 +306,8 @@ pub struct Admin {
     pub bind: Vec<SocketAddr>,
     /// Who may read the metrics, besides this machine.
     pub allow: Vec<IpNet>,
-    /// Keys of the tokens that may change the state of members; empty: nobody may. Never printed.
+    /// Bearer tokens that may change the state of members; empty: nobody may.
     pub tokens: Vec<Secret>,
-}
-
-/// Bytes that nobody may see: neither `Debug` nor the effective configuration shows them.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Box<[u8]>);
-
-impl Secret {
-    /// Keeps `bytes` to itself.
-    pub fn new(bytes: impl Into<Box<[u8]>>) -> Self {
-        Secret(bytes.into())
-    }
-
-    /// The bytes, for whoever computes with them.
-    pub fn expose(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret(…)")
-    }
-}
-
-impl Serialize for Secret {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str("…")
-    }
 }
 
 /// Settings of the process.

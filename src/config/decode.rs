@@ -160,7 +160,8 @@ pub(crate) fn wrong_type(node: &Node, at: &Spot, expected: &str, problems: &mut 
     let found = match &node.value {
         Value::Broken => return,
         Value::Scalar(scalar) if scalar.is_null() => "has no value".to_owned(),
-        Value::Scalar(scalar) => format!("found {}", quoted(&scalar.text)),
+        // What a variable holds may be a secret at a wrong place.
+        Value::Scalar(scalar) => format!("found {}", quoted(scalar.written.as_ref().unwrap_or(&scalar.text))),
         Value::List(_) => "found a list".to_owned(),
         Value::Map(_) => "found a map".to_owned(),
     };

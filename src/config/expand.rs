@@ -26,7 +26,7 @@ pub(crate) fn expand(node: &mut Node, at: &Spot, environment: &Environment<'_>, 
         }
         Value::Scalar(scalar) if scalar.text.contains("${") => match expand_text(&scalar.text, environment) {
             Ok(text) => {
-                scalar.text = text;
+                scalar.written = Some(std::mem::replace(&mut scalar.text, text));
                 scalar.plain = true;
             }
             Err(what) => {
@@ -64,8 +64,7 @@ fn variable(inside: &str, environment: &Environment<'_>) -> Result<String, Strin
         Some((name, default)) => (name, Some(default)),
         None => (inside, None),
     };
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    if name.is_empty() || name.as_bytes()[0].is_ascii_digit() || !name.bytes().all(allowed) {
+    if !is_variable_name(name) {
         return Err(format!("{} is not the name of an environment variable", quoted(name)));
     }
     // As in a shell, `:-` also stands in for a variable that is defined as nothing.
@@ -74,6 +73,16 @@ fn variable(inside: &str, environment: &Environment<'_>) -> Result<String, Strin
         (None, Some(default)) => Ok(default.to_owned()),
         (None, None) => Err(format!("the environment variable {name} is not defined")),
     }
+}
+
+fn is_variable_name(name: &str) -> bool {
+    let starts_well = name.bytes().next().is_some_and(|b| !b.is_ascii_digit());
+    starts_well && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+/// The name of the variable that is all of a text: `${NAME}`.
+pub(crate) fn lone_variable(text: &str) -> Option<&str> {
+    text.strip_prefix("${").and_then(|text| text.strip_suffix('}')).filter(|name| is_variable_name(name))
 }
 
 #[cfg(test)]
@@ -112,6 +121,23 @@ mod tests {
                 (Err(what), Err(expected)) => assert!(what.contains(expected), "{text}: {what}"),
                 (result, _) => panic!("{text}: {result:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_one_variable() {
+        let cases = [
+            ("${KEY}", Some("KEY")),
+            ("${KEY:-x}", None),
+            ("${KEY}x", None),
+            ("x${KEY}", None),
+            ("${A}${B}", None),
+            ("$${KEY}", None),
+            ("${}", None),
+            ("KEY", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(lone_variable(text), expected, "{text}");
         }
     }
 }

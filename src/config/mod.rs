@@ -19,6 +19,7 @@ mod presets;
 mod print;
 mod problem;
 mod raw;
+mod secrets;
 mod suggest;
 #[cfg(test)]
 mod tests;

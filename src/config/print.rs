@@ -1,18 +1,20 @@
 //! The checked configuration as YAML, in the shape that operators write: every preset and default spelled out.
 //!
 //! This is the only place that uses `serde_yaml`, and only to write: it stops at the first error and knows no lines.
-//! Files are shown by path, never by content.
+//! Files are shown by path, never by content; secrets by the variable or the file that they came from.
 
 mod listener;
+mod pool;
 mod rules;
+mod tenants;
 
 use std::time::Duration;
 
 use serde_yaml::{Mapping, Value};
 
 use super::checked::{
-    Access, AccessLog, Algorithm, Cluster, Config, EndpointSettings, HealthProbe, HostPattern, Mode, Node,
-    PoolSettings, ProbePort, ServerSettings, Services, UpstreamTls,
+    Access, AccessLog, Admin, Cluster, Config, EndpointSettings, HealthProbe, HostPattern, Mode, Node, ProbePort,
+    Secret, SecretSource, ServerSettings, Services, UpstreamTls,
 };
 use super::units::print_duration;
 use crate::ids::{Endpoint, Role};
@@ -21,15 +23,21 @@ use crate::ids::{Endpoint, Role};
 pub fn effective(config: &Config) -> String {
     let listeners = config.listeners.iter().map(|listener| (listener.name.as_str(), listener::print(listener)));
     let clusters = config.clusters.iter().map(|cluster| (cluster.name.as_str(), print_cluster(cluster)));
-    let document = map([
+    let first = [
         ("listeners", map(listeners)),
         ("clusters", map(clusters)),
         ("rules", map(config.rules.iter().map(|rule| (rule.name.as_str(), rules::print(rule))))),
-        ("admin", map([("bind", texts(&config.admin.bind)), ("allow", texts(&config.admin.allow))])),
-        ("server", print_server(&config.server)),
-    ]);
+    ];
+    let keys = secrets("keys", "key_file", &config.affinity_keys).map(|keys| ("affinity", map([keys])));
+    let last = [("admin", print_admin(&config.admin)), ("server", print_server(&config.server))];
+    let document = map(first.into_iter().chain(keys).chain(last));
     // Writing text, numbers, lists and maps with text keys to memory cannot fail.
     serde_yaml::to_string(&document).unwrap_or_default()
+}
+
+fn print_admin(admin: &Admin) -> Value {
+    let lists = [("bind", texts(&admin.bind)), ("allow", texts(&admin.allow))];
+    map(lists.into_iter().chain(secrets("tokens", "token_file", &admin.tokens)))
 }
 
 fn print_server(server: &ServerSettings) -> Value {
@@ -75,7 +83,8 @@ fn print_cluster(cluster: &Cluster) -> Value {
         ("endpoints", map(endpoints)),
         ("access", map(Role::ALL.map(|role| (role.as_str(), print_access(&cluster.access[role.index()]))))),
         ("nodes", Value::Sequence(cluster.nodes.iter().map(|node| print_node(node, cluster)).collect())),
-        ("pools", map(Role::ALL.map(|role| (role.as_str(), print_pool(&cluster.pools[role.index()]))))),
+        ("pools", map(Role::ALL.map(|role| (role.as_str(), pool::print(&cluster.pools[role.index()], role))))),
+        ("tenants", tenants::print(&cluster.tenants)),
     ])
 }
 
@@ -131,46 +140,38 @@ fn print_health(health: &HealthProbe) -> Value {
 
 fn print_node(node: &Node, cluster: &Cluster) -> Value {
     let endpoints = Endpoint::ALL.into_iter().filter(|endpoint| cluster.product.has(*endpoint));
-    map([
-        ("id", text(&node.id)),
-        ("host", text(node.host.to_text())),
-        ("roles", texts(&node.roles)),
-        ("weight", number(node.weight)),
-        ("ports", map(endpoints.map(|endpoint| (endpoint.as_str(), number(node.ports[endpoint.index()]))))),
+    some([
+        ("id", Some(text(&node.id))),
+        ("host", Some(text(node.host.to_text()))),
+        ("roles", Some(texts(&node.roles))),
+        ("weight", Some(number(node.weight))),
+        ("backup", Some(Value::Bool(node.backup))),
+        ("max_in_flight", node.max_in_flight.map(number)),
+        // Not every id could be written as a route.
+        ("route", (node.route != node.id.as_str()).then(|| text(&node.route))),
+        ("ports", Some(map(endpoints.map(|endpoint| (endpoint.as_str(), number(node.ports[endpoint.index()])))))),
     ])
 }
 
-fn print_pool(pool: &PoolSettings) -> Value {
-    let balance = match pool.balance {
-        Algorithm::RoundRobin => "round_robin",
-        Algorithm::Random => "random",
-        Algorithm::LeastInFlight => "least_in_flight",
-        Algorithm::TwoChoices => "two_choices",
-        Algorithm::PeakEwma => "peak_ewma",
-        Algorithm::Hash => "hash",
-        Algorithm::LoadAware => "load_aware",
+/// The variables that secrets came from, under the key `list`, or their file, under the key `file`. Nothing without
+/// secrets.
+fn secrets<'a>(list: &'a str, file: &'a str, secrets: &[Secret]) -> Option<(&'a str, Value)> {
+    let path = |secret: &Secret| match secret.source() {
+        SecretSource::File(path) => Some(text(path.display())),
+        SecretSource::Variable(_) | SecretSource::Program => None,
     };
-    let (timeouts, health) = (&pool.timeouts, &pool.health);
-    map([
-        ("balance", text(balance)),
-        (
-            "keepalive",
-            map([
-                ("connections", number(pool.keepalive.connections)),
-                ("idle", text(print_duration(pool.keepalive.idle))),
-            ]),
-        ),
-        ("timeouts", durations([("connect", timeouts.connect), ("read", timeouts.read), ("write", timeouts.write)])),
-        (
-            "health",
-            map([
-                ("interval", text(print_duration(health.interval))),
-                ("timeout", text(print_duration(health.timeout))),
-                ("rise", number(health.rise)),
-                ("fall", number(health.fall)),
-            ]),
-        ),
-    ])
+    match secrets.first().map(path)? {
+        Some(path) => Some((file, path)),
+        None => Some((list, Value::Sequence(secrets.iter().map(variable).collect()))),
+    }
+}
+
+fn variable(secret: &Secret) -> Value {
+    match secret.source() {
+        SecretSource::Variable(name) => Value::String(format!("${{{name}}}")),
+        // One that the program made, or a file's among others: no configuration file leads here.
+        SecretSource::Program | SecretSource::File(_) => text("…"),
+    }
 }
 
 fn map<'a>(entries: impl IntoIterator<Item = (&'a str, Value)>) -> Value {

@@ -110,6 +110,10 @@ impl Problems {
     pub(crate) fn push(&mut self, problem: Problem) {
         if self.0.len() < MOST {
             self.0.push(problem);
+        } else if problem.severity == Severity::Error && !self.has_errors() {
+            // However many warnings there are, a file with an error is refused.
+            self.0.pop();
+            self.0.push(problem);
         }
     }
 
@@ -248,6 +252,10 @@ mod tests {
         for _ in 0..2 * MOST {
             problems.warning(&Spot::root(1), "again");
         }
+        assert_eq!(problems.len(), MOST);
+        assert!(!problems.has_errors());
+        problems.error(&Spot::root(1), "the last", "none");
+        assert!(problems.has_errors());
         assert_eq!(problems.len(), MOST);
         assert!(quoted(&"x".repeat(10_000)).len() < 100);
     }

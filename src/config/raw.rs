@@ -1,26 +1,34 @@
 //! What the operator wrote: a mirror of the YAML, in which every value is well-formed and knows its line, and nothing
 //! has been compared with anything else yet.
 
+mod affinity;
 mod cluster;
 mod listener;
 mod pool;
+mod protect;
 mod rules;
+mod tenants;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub(crate) use self::affinity::{RawAffinity, RawAffinityCookie, RawAffinityKeys};
 pub(crate) use self::cluster::{
     RawCluster, RawEndpoint, RawEndpoints, RawHealth, RawNode, RawPaths, RawProbe, RawProbePort, RawServices,
     RawUpstreamTls,
 };
 pub(crate) use self::listener::{RawClientTimeouts, RawCookies, RawLimits, RawListener, RawListenerTls, RawResponse};
 pub(crate) use self::pool::{RawHealthPolicy, RawPool};
+pub(crate) use self::protect::{RawAgent, RawLoad, RawOutliers, RawQueue, RawRetry};
 pub(crate) use self::rules::RawRule;
+pub(crate) use self::tenants::RawPartition;
 
+use super::checked::Secret;
 use super::decode::{At, Field, Fields, Items, list, list_or_one, named};
 use super::problem::{Problems, Spot};
+use super::secrets::{TOKEN, variable};
 use super::tree::{Node, Value};
 use super::units::DAY;
 use super::values::{BIND_RULE, bind, duration, file, network, number, parsed};
@@ -38,6 +46,7 @@ pub(crate) struct RawConfig {
     pub(crate) listeners: Field<Items<(Name, RawListener)>>,
     pub(crate) clusters: Field<Items<(Name, RawCluster)>>,
     pub(crate) rules: Field<Items<(Name, RawRule)>>,
+    pub(crate) affinity: Field<RawAffinityKeys>,
     pub(crate) admin: Field<RawAdmin>,
     pub(crate) server: Field<RawServer>,
 }
@@ -58,6 +67,7 @@ impl RawConfig {
                 named("a map from a name to a cluster", RawCluster::read),
             ),
             rules: fields.field("rules", named("a map from a name to a rule", RawRule::read)),
+            affinity: fields.field("affinity", RawAffinityKeys::read),
             admin: fields.field("admin", RawAdmin::read),
             server: fields.field("server", RawServer::read),
         };
@@ -76,6 +86,8 @@ fn networks(node: &Node, at: &Spot, problems: &mut Problems) -> Option<Items<IpN
 pub(crate) struct RawAdmin {
     pub(crate) bind: Field<Items<SocketAddr>>,
     pub(crate) allow: Field<Items<IpNet>>,
+    pub(crate) tokens: Field<Items<Secret>>,
+    pub(crate) token_file: Field<String>,
 }
 
 impl RawAdmin {
@@ -84,6 +96,8 @@ impl RawAdmin {
         let admin = RawAdmin {
             bind: fields.field("bind", list_or_one(BINDS, parsed(BIND_RULE, bind))),
             allow: fields.field("allow", networks),
+            tokens: fields.field("tokens", list_or_one("a list of tokens", variable(&TOKEN))),
+            token_file: fields.field("token_file", file),
         };
         fields.close();
         Some(admin)

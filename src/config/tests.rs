@@ -1,8 +1,11 @@
 //! Whole files: what is refused, what is warned of, what is filled in.
 
+mod pools;
 mod protection;
 mod refused;
 mod robust;
+mod secrets;
+mod tenants;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,10 +24,20 @@ impl Folder {
         let name = format!("carbon-elb-config-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let folder = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&folder).unwrap();
+        let folder = Folder(folder);
         for file in ["edge.crt", "edge.key", "carbon.pem"] {
-            std::fs::write(folder.join(file), "").unwrap();
+            folder.write(file, "", 0o600);
         }
-        Folder(folder)
+        folder.write("tokens", &format!("# operators\n{TOKEN}\n"), 0o600);
+        folder.write("keys", &format!("# the newest first\n{KEY}\n"), 0o600);
+        folder
+    }
+
+    fn write(&self, file: &str, text: &str, mode: u32) {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.0.join(file);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
     }
 }
 
@@ -34,8 +47,22 @@ impl Drop for Folder {
     }
 }
 
+/// A key and a token that nothing may show.
+const KEY: &str = "an affinity key that nobody may see";
+const TOKEN: &str = "a-token-that-nobody-may-see";
+
 fn environment(name: &str) -> Option<String> {
-    (name == "PORT").then(|| "8281".to_owned())
+    let value = match name {
+        "PORT" => "8281",
+        "KEY" => KEY,
+        "OLD_KEY" => "the key that was used before this one",
+        "TOKEN" => TOKEN,
+        "SHORT" => "hunter2",
+        "PADDED" => " a key with spaces at its beginning and end ",
+        "LINES" => "two lines are more than a header\ncan ever hold",
+        _ => return None,
+    };
+    Some(value.to_owned())
 }
 
 fn parse_in(text: &str, folder: &Path) -> Result<Loaded, Problems> {
@@ -188,58 +215,101 @@ const EVERYTHING: &str = "listeners:\n  a: { bind: ['[::]:0', '10.0.0.1:81'], ro
          servlet: { tls: { ca: carbon.pem, verify: false, server_name: n }, health: off }\n      \
          passthrough: { scheme: https, tls: { server_name: no }, health: { path: '/h?a=b', port: servlet, host: h, expect: [204] } }\n    \
          access: { worker: { deny: ['::/0'] }, manager: { allow: [10.0.0.0/8] } }\n    \
-         nodes: [{ id: '1', host: '[::1]', roles: [manager, worker], weight: 256, ports: { servlet: 1 } }, { id: b, host: b }]\n\
+         nodes: [{ id: '1', host: '[::1]', roles: [manager, worker], weight: 256, ports: { servlet: 1 } },\n      \
+         { id: b.c, host: b, backup: true, max_in_flight: 9, route: b }]\n    \
+         tenants: { hosts: ['*.X'], max_in_flight: 50, partitions: [\n      \
+         { name: p, tenants: [example.com, '*.example.com', 'example-*', 1-100, 7777], nodes: [b.c] },\n      \
+         { name: q, tenants: ['*'], nodes: ['1'] }] }\n    \
+         pools:\n      worker: { balance: hash, hash: { by: { path_segment: 2 }, bound: 150% }, affinity: { route: { cookie: SID } },\n        \
+         outliers: { consecutive: off, error_rate: 30%, latency: 300%, requests: 9, interval: 11s, eject_for: 12s,\n        \
+         eject_at_most: 13s, max_ejected: 100% }, panic: 40%,\n        \
+         retry: { attempts: 3, try_timeout: 1s, budget: 10%, budget_floor: 0 }, max_in_flight: 100,\n        \
+         queue: { length: 9, wait: 1s }, slow_start: 20s,\n        \
+         load: { orca: true, fade: 1s, agent: { port: 7777, interval: 3s, timeout: 1s } } }\n      \
+         manager: { affinity: { cookie: { name: __Host-elb, secure: always, same_site: none, lifetime: 8h } },\n        \
+         outliers: off, retry: off, queue: off }\n\
          rules: { a: { listener: a, cluster: 'true', role: worker, path: /s, body: off, rate: 5/s },\n         \
          b: { body: 5MiB }, c: { rate: 5/m, per: all }, d: { rate: 5/h, per: tenant }, e: { rate: 1/s, per: { header: X-Y } } }\n\
-         admin: { bind: [] }\nserver: { threads: 4, grace: 0s, access_log: log.txt }\n";
+         affinity: { keys: ['${KEY}', '${OLD_KEY}'] }\n\
+         admin: { bind: [], token_file: tokens }\nserver: { threads: 4, grace: 0s, access_log: log.txt }\n";
 
 #[test]
 fn the_effective_configuration_loads_to_the_same() {
     let folder = Folder::new();
-    for text in [ISSUE, EVERYTHING] {
+    for text in [ISSUE, EVERYTHING, &everything_else()] {
         let loaded = parse_in(text, &folder.0).unwrap_or_else(|problems| panic!("{problems}"));
         let printed = effective(&loaded.config);
         let again =
             parse_in(&printed, Path::new("/nowhere")).unwrap_or_else(|problems| panic!("{problems}\n{printed}"));
         assert_eq!(again.config, loaded.config, "{printed}");
+        assert_eq!(effective(&again.config), printed);
+        assert!(!printed.contains(KEY) && !printed.contains(TOKEN), "{printed}");
+        assert_eq!(without_lines(&again.warnings), without_lines(&loaded.warnings));
     }
 }
 
-/// All keys of the tree, besides the names that operators choose.
-fn keys(node: &tree::Node, chosen: bool, into: &mut std::collections::BTreeSet<String>) {
+/// What is wrong where, without the lines, which differ between a file and its effective form.
+fn without_lines(problems: &[Problem]) -> std::collections::BTreeSet<String> {
+    problems.iter().map(|problem| Problem { line: None, ..problem.clone() }.to_string()).collect()
+}
+
+/// [`EVERYTHING`] with other keys where only one of several can stand.
+fn everything_else() -> String {
+    let changes = [
+        ("keys: ['${KEY}', '${OLD_KEY}']", "key_file: keys"),
+        ("token_file: tokens", "tokens: ['${TOKEN}']"),
+        ("affinity: { route: {", "affinity: { hash: {"),
+    ];
+    changes.iter().fold(EVERYTHING.to_owned(), |text, (replace, by)| {
+        assert_eq!(text.matches(replace).count(), 1, "{replace:?} is not unique");
+        text.replace(replace, by)
+    })
+}
+
+/// The paths of all values of the tree, with the words of README.md for what operators choose.
+fn paths(node: &tree::Node, path: &str, into: &mut std::collections::BTreeSet<String>) {
     match &node.value {
         tree::Value::Map(entries) => {
             for entry in entries {
-                if !chosen {
-                    into.insert(entry.key.clone());
-                }
-                keys(&entry.value, matches!(entry.key.as_str(), "listeners" | "clusters" | "rules"), into);
+                let step = match path.rsplit('.').next().unwrap_or_default() {
+                    "listeners" | "clusters" | "rules" => "NAME",
+                    "access" | "pools" => "ROLE",
+                    "endpoints" => "ENDPOINT",
+                    _ => &entry.key,
+                };
+                paths(&entry.value, format!("{path}.{step}").trim_start_matches('.'), into);
             }
         }
-        tree::Value::List(items) => items.iter().for_each(|item| keys(item, false, into)),
-        tree::Value::Scalar(_) | tree::Value::Broken => {}
+        tree::Value::List(items) if items.iter().any(|item| matches!(item.value, tree::Value::Map(_))) => {
+            items.iter().for_each(|item| paths(item, &format!("{path}[]"), into));
+        }
+        tree::Value::List(_) | tree::Value::Scalar(_) | tree::Value::Broken => {
+            into.insert(path.to_owned());
+        }
     }
 }
 
 #[test]
-fn every_key_is_documented() {
+fn every_key_is_documented_and_nothing_else() {
     let folder = Folder::new();
     let mut found = std::collections::BTreeSet::new();
-    for text in [ISSUE, EVERYTHING] {
+    for text in [ISSUE, EVERYTHING, &everything_else()] {
         let printed = effective(&parse_in(text, &folder.0).unwrap().config);
-        keys(&tree::read(&printed, &mut Problems::default()).unwrap(), false, &mut found);
+        paths(&tree::read(&printed, &mut Problems::default()).unwrap(), "", &mut found);
     }
     let manual = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    // A key of the path: `##### \`clusters.NAME.pools.ROLE.balance\``.
-    let documented: Vec<&str> = manual
-        .lines()
-        .filter_map(|line| line.strip_prefix("#### `"))
-        .flat_map(|path| path.split(['.', '`', '[', ']']))
-        .chain(["worker", "manager", "servlet", "passthrough", "header"])
-        .collect();
-    assert!(found.len() > 80, "{found:?}");
-    for key in found {
-        assert!(documented.contains(&key.as_str()), "{key} is not in README.md");
+    let documented: Vec<&str> =
+        manual.lines().filter_map(|line| line.strip_prefix("#### `")?.strip_suffix('`')).collect();
+    // Keys that are a part of a value: documented with it.
+    let values = ["hash.by", "affinity.hash", "rules.NAME.per"];
+    assert!(found.len() > 120, "{found:?}");
+    for path in &found {
+        let parent = path.rsplit_once('.').map_or("", |(parent, _)| parent);
+        let key = if values.iter().any(|value| parent.ends_with(value)) { parent } else { path };
+        assert!(documented.contains(&key), "{key} is not in README.md");
+    }
+    for path in documented {
+        assert!(found.iter().any(|found| found.starts_with(path)), "{path} is in README.md, but not a key");
     }
 }
 

@@ -39,6 +39,8 @@ pub(crate) struct Scalar {
     pub(crate) text: String,
     /// Written without quotes, and so possibly a number, a boolean or nothing at all.
     pub(crate) plain: bool,
+    /// The text in the file, if variables in it were replaced. What they hold may be a secret.
+    pub(crate) written: Option<String>,
 }
 
 impl Scalar {
@@ -117,7 +119,7 @@ impl Builder<'_> {
             }
             Event::Scalar(text, style, anchor, tag) => {
                 self.refuse_tag(tag.is_some(), line);
-                let scalar = Scalar { text: text.into_owned(), plain: style == ScalarStyle::Plain };
+                let scalar = Scalar { text: text.into_owned(), plain: style == ScalarStyle::Plain, written: None };
                 self.complete(Node { line, value: Value::Scalar(scalar) }, anchor)
             }
             Event::SequenceStart(anchor, tag) => {

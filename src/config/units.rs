@@ -1,6 +1,8 @@
 //! Durations and sizes with units.
 
+use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::str::FromStr;
 use std::time::Duration;
 
 use super::problem::quoted;
@@ -67,6 +69,24 @@ pub(crate) fn parse_size(text: &str, range: &RangeInclusive<u64>) -> Result<u64,
 pub(crate) fn print_size(bytes: u64) -> String {
     let (unit, factor) = UNITS.iter().find(|(_, f)| bytes >= *f && bytes.is_multiple_of(*f)).unwrap_or(&("B", 1));
     format!("{}{unit}", bytes / factor)
+}
+
+/// Reads a percentage, or says what is wrong with it.
+pub(crate) fn parse_percent<T: FromStr + PartialOrd>(text: &str, range: &RangeInclusive<T>) -> Result<T, String> {
+    let Some(number) = text.strip_suffix('%') else {
+        return Err(format!("{} does not end with '%'", quoted(text)));
+    };
+    if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(format!("{} is not a whole number of percent", quoted(text)));
+    }
+    // Digits that don't parse are a number too large for the type.
+    let percent = number.parse().ok().filter(|percent| range.contains(percent));
+    percent.ok_or_else(|| format!("{} is out of range", quoted(text)))
+}
+
+/// A percentage as [`parse_percent`] reads it.
+pub(crate) fn print_percent(percent: impl Display) -> String {
+    format!("{percent}%")
 }
 
 #[cfg(test)]
@@ -141,6 +161,33 @@ mod tests {
         }
         for bytes in [0, 1, 1_000, 1_024, 1_536, 1 << 20, 3 << 30, 1 << 40] {
             assert_eq!(parse_size(&print_size(bytes), &(0..=1 << 40)), Ok(bytes));
+        }
+    }
+
+    #[test]
+    fn percentages_are_whole_and_have_their_sign() {
+        let cases = [
+            ("0%", Ok(0)),
+            ("125%", Ok(125)),
+            ("200%", Ok(200)),
+            ("125", Err("does not end with '%'")),
+            ("1.25%", Err("not a whole number")),
+            ("-1%", Err("not a whole number")),
+            ("+1%", Err("not a whole number")),
+            ("%", Err("not a whole number")),
+            ("20 %", Err("not a whole number")),
+            ("201%", Err("out of range")),
+            ("99999999999%", Err("out of range")),
+        ];
+        for (text, expected) in cases {
+            match (parse_percent::<u16>(text, &(0..=200)), expected) {
+                (Ok(percent), Ok(expected)) => {
+                    assert_eq!(percent, expected, "{text}");
+                    assert_eq!(print_percent(percent), text);
+                }
+                (Err(what), Err(expected)) => assert!(what.contains(expected), "{text}: {what}"),
+                (result, _) => panic!("{text}: {result:?}"),
+            }
         }
     }
 }

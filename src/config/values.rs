@@ -9,11 +9,11 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::checked::{HostPattern, NodeHost};
-use super::decode::scalar;
+use super::decode::{scalar, wrong_type};
 use super::problem::{Problems, Spot, quoted};
 use super::suggest::nearest;
 use super::tree::{Node, Value};
-use super::units::{duration_rule, parse_duration, parse_size, size_rule};
+use super::units::{duration_rule, parse_duration, parse_percent, parse_size, size_rule};
 use crate::ids::{NAME_RULE, Name};
 
 pub(crate) const BIND_RULE: &str = "address:port, such as \"0.0.0.0:8243\" or \"[::1]:9443\"";
@@ -26,6 +26,11 @@ pub(crate) const HEADER_RULE: &str = "the name of a header, such as X-API-Key";
 pub(crate) const RATE_RULE: &str = "requests in a second, minute or hour: 20/s, 600/m, 1000/h; 1 to 1000000000";
 pub(crate) const PATH_RULE: &str =
     "a path such as /orders: begins with '/', does not end with it, no //, no . or .. segment, none of % ; ? # \\";
+
+pub(crate) const COOKIE_RULE: &str = "the name of a cookie: 1 to 64 ASCII letters, digits or !#$%&'*+-.^_`|~";
+pub(crate) const COOKIE_PATH_RULE: &str =
+    "a path that begins with '/', of at most 256 visible ASCII characters but ';'";
+pub(crate) const ROUTE_RULE: &str = "1 to 64 ASCII letters, digits or !#$%&'*+-^_`|~ (no dot)";
 
 /// The largest rate; see [`RATE_RULE`].
 const MOST_REQUESTS: u32 = 1_000_000_000;
@@ -112,6 +117,31 @@ pub(crate) fn size(range: RangeInclusive<u64>) -> impl Fn(&Node, &Spot, &mut Pro
     }
 }
 
+/// A reader of percentages.
+pub(crate) fn percent<T: FromStr + PartialOrd + Display>(
+    range: RangeInclusive<T>,
+) -> impl Fn(&Node, &Spot, &mut Problems) -> Option<T> {
+    move |node, at, problems| {
+        let rule = format!("a percentage from {}% to {}%", range.start(), range.end());
+        let text = &scalar(node, at, &rule, problems)?.text;
+        parse_percent(text, &range).map_err(|what| problems.error(at, what, rule)).ok()
+    }
+}
+
+/// A reader of maps that takes `off` for none.
+pub(crate) fn map_or_off<T>(
+    read: impl Fn(&Node, &Spot, &mut Problems) -> Option<T>,
+) -> impl Fn(&Node, &Spot, &mut Problems) -> Option<Option<T>> {
+    move |node, at, problems| match &node.value {
+        Value::Map(_) => read(node, at, problems).map(Some),
+        Value::Scalar(scalar) if scalar.text == "off" => Some(None),
+        _ => {
+            wrong_type(node, at, "off, or a map", problems);
+            None
+        }
+    }
+}
+
 /// A reader that takes `off` for none.
 pub(crate) fn or_off<T>(
     read: impl Fn(&Node, &Spot, &mut Problems) -> Option<T>,
@@ -184,6 +214,40 @@ pub(crate) fn hideable(text: &str) -> Result<String, String> {
     match NEEDED.contains(&name.as_str()) {
         true => Err(format!("{} is needed to understand the answer", quoted(text))),
         false => Ok(name),
+    }
+}
+
+/// A token of RFC 9110, not too long.
+fn is_token(text: &str) -> bool {
+    let sign = |b: u8| b"!#$%&'*+-.^_`|~".contains(&b);
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || sign(b))
+}
+
+/// The name of a cookie.
+pub(crate) fn cookie_name(text: &str) -> Result<String, String> {
+    if is_token(text) { Ok(text.to_owned()) } else { Err(format!("{} is not the name of a cookie", quoted(text))) }
+}
+
+/// The `Path` attribute of a cookie.
+pub(crate) fn cookie_path(text: &str) -> Result<String, String> {
+    let wrong = |why: &str| Err(format!("{} {why}", quoted(text)));
+    if !text.starts_with('/') {
+        return wrong("does not begin with '/'");
+    }
+    if text.len() > 256 {
+        return wrong("is too long");
+    }
+    match text.chars().find(|c| !c.is_ascii_graphic() || *c == ';') {
+        Some(bad) => wrong(&format!("contains {bad:?}")),
+        None => Ok(text.to_owned()),
+    }
+}
+
+/// A route (`jvmRoute`): what stands behind the dot of a session id.
+pub(crate) fn route(text: &str) -> Result<String, String> {
+    match is_token(text) && !text.contains('.') {
+        true => Ok(text.to_owned()),
+        false => Err(format!("{} can't be a route", quoted(text))),
     }
 }
 
@@ -420,5 +484,38 @@ mod tests {
         ];
         check(rate, |(requests, window)| format!("{requests} in {}s", window.as_secs()), &cases);
         check(header_name, |name| name, &[("X-API-Key", "x-api-key"), ("a b", "!not the name"), ("", "!not the name")]);
+    }
+
+    #[test]
+    fn cookies_and_routes() {
+        let long = "x".repeat(65);
+        let cases = [
+            ("CARBON_ELB", "CARBON_ELB"),
+            ("__Host-a.b", "__Host-a.b"),
+            ("", "!not the"),
+            ("a b", "!not the"),
+            ("a=b", "!"),
+            ("ä", "!"),
+            (&long, "!"),
+        ];
+        check(cookie_name, |name| name, &cases);
+        let long = format!("/{}", "x".repeat(256));
+        let cases = [
+            ("/", "/"),
+            ("/a/b", "/a/b"),
+            ("a", "!does not begin"),
+            ("", "!does not begin"),
+            ("/;", "!contains ';'"),
+            ("/ ", "!contains ' '"),
+            ("/\n", "!contains"),
+            ("/ä", "!contains"),
+            (&long, "!too long"),
+        ];
+        check(cookie_path, |path| path, &cases);
+        check(
+            route,
+            |route| route,
+            &[("wk-1", "wk-1"), ("wk.1", "!can't be a route"), ("", "!"), ("a b", "!"), ("a;", "!")],
+        );
     }
 }

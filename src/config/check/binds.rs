@@ -2,22 +2,32 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::Context;
 use crate::config::checked::Admin;
 use crate::config::problem::{Problems, Spot};
 use crate::config::raw::{RawConfig, entries};
+use crate::config::secrets::{self, TOKEN};
 
-/// `admin`, with its warning.
-pub(super) fn admin(raw: &RawConfig, problems: &mut Problems) -> Admin {
+/// `admin`, with its warnings.
+pub(super) fn admin(raw: &RawConfig, context: &Context<'_>, problems: &mut Problems) -> Admin {
     let section = raw.admin.or_empty();
     let allow = section.allow.given().map(|allow| allow.value.values()).unwrap_or_default();
-    let Some(bind) = section.bind.given() else { return Admin { allow, ..Admin::default() } };
-    for item in bind.value.items.iter().filter(|item| allow.is_empty() && !is_loopback(&item.value)) {
+    let written = (&section.tokens, &section.token_file);
+    let tokens = secrets::either(written, ["tokens", "token_file"], |path| context.path(path), &TOKEN, problems);
+    let Some(bind) = section.bind.given() else { return Admin { allow, tokens, ..Admin::default() } };
+    for item in bind.value.items.iter().filter(|item| !is_loopback(&item.value)) {
         let address = item.value;
-        let what =
-            format!("without allow, {address} tells everybody whether it is healthy, and only this machine metrics");
-        problems.warning(&item.at, what);
+        if allow.is_empty() {
+            let what = format!(
+                "without allow, {address} tells everybody whether it is healthy, and only this machine metrics"
+            );
+            problems.warning(&item.at, what);
+        }
+        if !tokens.is_empty() {
+            problems.warning(&item.at, format!("tokens cross the network in clear text at {address}"));
+        }
     }
-    Admin { bind: bind.value.values(), allow, tokens: Vec::new() }
+    Admin { bind: bind.value.values(), allow, tokens }
 }
 
 /// Whether only this machine can connect to the address.

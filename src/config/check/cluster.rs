@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::{Context, endpoint, nodes, pool, rules};
-use crate::config::checked::{Cluster, ExtraPaths, Mode, Product, Services, Tenants};
+use super::{Context, affinity, endpoint, nodes, pool, rules, tenants};
+use crate::config::checked::{Cluster, ExtraPaths, Mode, Product, Services};
 use crate::config::decode::{At, Items};
 use crate::config::problem::{Problems, Spot};
 use crate::config::raw::{RawCluster, RawConfig, RawPaths, RawServices, complete};
@@ -29,6 +29,7 @@ pub(super) fn check(
     let product = raw.product.or(Product::Carbon);
     hosts(raw, problems);
     nodes::roles(raw, problems);
+    affinity::routes(raw, problems);
     let endpoints = endpoint::check(raw, context, problems);
     let (services, admin_services) = services(raw, context, problems);
     let pools = raw.pools.or_empty();
@@ -46,7 +47,7 @@ pub(super) fn check(
         paths: paths(&raw.paths.or_empty(), problems),
         access: rules::cluster_access(raw),
         nodes: nodes::check(raw, ports, led_to, problems),
-        tenants: Tenants::default(),
+        tenants: tenants::check(raw, problems),
         endpoints,
         pools: Role::ALL
             .map(|role| pool::check(&pools.of(role).or_empty(), role, pool_spot(raw, role).as_ref(), problems)),

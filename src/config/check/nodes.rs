@@ -38,9 +38,9 @@ fn build(raw: &RawNode, ports: [u16; 2]) -> Option<Node> {
         host: raw.host.value()?.clone(),
         roles: roles_of(raw)?,
         weight: raw.weight.or(1),
-        backup: false,
-        max_in_flight: None,
-        route: raw.id.value()?.to_string(),
+        backup: raw.backup.or(false),
+        max_in_flight: raw.max_in_flight.value().copied(),
+        route: raw.route.value().map_or(raw.id.value()?.as_str(), String::as_str).to_owned(),
         ports: own_ports(raw, ports),
     })
 }

@@ -1,15 +1,17 @@
 //! The mirror of a section under `clusters`.
 
 use super::pool::RawPools;
+use super::protect::IN_FLIGHT;
 use super::rules::RawAccess;
+use super::tenants::RawTenants;
 use super::{ENDPOINTS, Items};
 use crate::config::checked::{HostPattern, Mode, NodeHost, Product};
 use crate::config::decode::{Field, Fields, list, set, wrong_type};
 use crate::config::problem::{Problems, Spot};
 use crate::config::tree::{Node, Value};
 use crate::config::values::{
-    HOST_PATTERN_RULE, HOST_RULE, PATH_RULE, SERVICE_RULE, boolean, file, host, host_name, host_pattern, name, number,
-    parsed, path, service, target, word,
+    HOST_PATTERN_RULE, HOST_RULE, PATH_RULE, ROUTE_RULE, SERVICE_RULE, boolean, file, host, host_name, host_pattern,
+    name, number, parsed, path, route, service, target, word,
 };
 use crate::ids::{Endpoint, Name, Role, Scheme};
 
@@ -28,6 +30,7 @@ pub(crate) struct RawCluster {
     pub(crate) access: Field<RawAccess>,
     pub(crate) nodes: Field<Items<RawNode>>,
     pub(crate) pools: Field<RawPools>,
+    pub(crate) tenants: Field<RawTenants>,
 }
 
 impl RawCluster {
@@ -53,6 +56,7 @@ impl RawCluster {
             access: fields.field("access", RawAccess::read),
             nodes: fields.required("nodes", "a list of nodes", list("a list of nodes", RawNode::read)),
             pools: fields.field("pools", RawPools::read),
+            tenants: fields.field("tenants", RawTenants::read),
         };
         fields.close();
         Some(cluster)
@@ -273,6 +277,9 @@ pub(crate) struct RawNode {
     pub(crate) host: Field<NodeHost>,
     pub(crate) roles: Field<Items<Role>>,
     pub(crate) weight: Field<u16>,
+    pub(crate) backup: Field<bool>,
+    pub(crate) max_in_flight: Field<usize>,
+    pub(crate) route: Field<String>,
     pub(crate) ports: Field<RawPorts>,
 }
 
@@ -285,6 +292,9 @@ impl RawNode {
             host: fields.required("host", HOST_RULE, parsed(HOST_RULE, host)),
             roles: fields.field("roles", set("a list of worker, manager", word(ROLES))),
             weight: fields.field("weight", number(1..=256)),
+            backup: fields.field("backup", boolean),
+            max_in_flight: fields.field("max_in_flight", number(IN_FLIGHT)),
+            route: fields.field("route", parsed(ROUTE_RULE, route)),
             ports: fields.field("ports", RawPorts::read),
         };
         fields.close();

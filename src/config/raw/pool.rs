@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use super::USUAL;
+use super::affinity::{RawAffinity, RawHash};
+use super::protect::{IN_FLIGHT, RHYTHM, RawLoad, RawOutliers, RawQueue, RawRetry};
 use crate::config::checked::Algorithm;
 use crate::config::decode::{Field, Fields};
 use crate::config::problem::{Problems, Spot};
 use crate::config::tree::Node;
-use crate::config::values::{duration, number, word};
+use crate::config::values::{duration, map_or_off, number, or_off, percent, word};
 use crate::ids::Role;
 
 /// `clusters.*.pools`.
@@ -34,23 +36,50 @@ impl RawPools {
     }
 }
 
-/// `clusters.*.pools.*`.
+/// `clusters.*.pools.*`. An inner `None` is `off`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RawPool {
     pub(crate) balance: Field<Algorithm>,
+    pub(crate) hash: Field<RawHash>,
+    pub(crate) affinity: Field<RawAffinity>,
     pub(crate) keepalive: Field<RawKeepalive>,
     pub(crate) timeouts: Field<RawTimeouts>,
     pub(crate) health: Field<RawHealthPolicy>,
+    pub(crate) outliers: Field<Option<RawOutliers>>,
+    pub(crate) panic: Field<u8>,
+    pub(crate) retry: Field<Option<RawRetry>>,
+    pub(crate) max_in_flight: Field<Option<usize>>,
+    pub(crate) queue: Field<Option<RawQueue>>,
+    pub(crate) slow_start: Field<Option<Duration>>,
+    pub(crate) load: Field<RawLoad>,
 }
 
 impl RawPool {
     fn read(node: &Node, at: &Spot, problems: &mut Problems) -> Option<Self> {
+        const ALGORITHMS: &[(&str, Algorithm)] = &[
+            ("round_robin", Algorithm::RoundRobin),
+            ("random", Algorithm::Random),
+            ("least_in_flight", Algorithm::LeastInFlight),
+            ("two_choices", Algorithm::TwoChoices),
+            ("peak_ewma", Algorithm::PeakEwma),
+            ("hash", Algorithm::Hash),
+            ("load_aware", Algorithm::LoadAware),
+        ];
         let mut fields = Fields::open(node, at, problems)?;
         let pool = RawPool {
-            balance: fields.field("balance", word(&[("round_robin", Algorithm::RoundRobin)])),
+            balance: fields.field("balance", word(ALGORITHMS)),
+            hash: fields.field("hash", RawHash::read),
+            affinity: fields.field("affinity", RawAffinity::read),
             keepalive: fields.field("keepalive", RawKeepalive::read),
             timeouts: fields.field("timeouts", RawTimeouts::read),
             health: fields.field("health", RawHealthPolicy::read),
+            outliers: fields.field("outliers", map_or_off(RawOutliers::read)),
+            panic: fields.field("panic", percent(0..=100)),
+            retry: fields.field("retry", map_or_off(RawRetry::read)),
+            max_in_flight: fields.field("max_in_flight", or_off(number(IN_FLIGHT))),
+            queue: fields.field("queue", map_or_off(RawQueue::read)),
+            slow_start: fields.field("slow_start", or_off(duration(USUAL))),
+            load: fields.field("load", RawLoad::read),
         };
         fields.close();
         Some(pool)
@@ -108,7 +137,6 @@ pub(crate) struct RawHealthPolicy {
 
 impl RawHealthPolicy {
     fn read(node: &Node, at: &Spot, problems: &mut Problems) -> Option<Self> {
-        const RHYTHM: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60 * 60);
         let mut fields = Fields::open(node, at, problems)?;
         let health = RawHealthPolicy {
             interval: fields.field("interval", duration(RHYTHM)),

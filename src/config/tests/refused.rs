@@ -144,7 +144,7 @@ fn wrong_shapes() {
         ("[echo]", "[e/cho]", 16, "services[0]: \"e/cho\" is not the name of a service"),
         ("[echo]", "all", 16, "found \"all\"; allowed: a list of names of services, or any-but-admin"),
         ("[echo]", "[echo, echo]", 16, "services[1]: is in the list twice"),
-        ("balance: round_robin", "balance: random", 24, "\"random\" is not known; allowed: round_robin"),
+        ("balance: round_robin", "balance: fastest", 24, "\"fastest\" is not known; allowed: round_robin, random, "),
         ("balance: round_robin", "health: { rise: 101 }", 24, "101 is out of range; allowed: 1 to 100"),
         ("balance: round_robin", "keepalive: { idle: 0s }", 24, "\"0s\" is out of range"),
         ("balance: round_robin", "timeouts: { conect: 1s }", 24, "did you mean \"connect\"?"),
@@ -160,7 +160,7 @@ fn wrong_shapes() {
             "server: {",
             "sever: {",
             26,
-            "sever: unknown key (did you mean \"server\"?); allowed: listeners, clusters, rules, admin, server",
+            "sever: unknown key (did you mean \"server\"?); allowed: listeners, clusters, rules, affinity, admin, server",
         ),
         ("server: { grace: 30s }", "server: 5", 26, "found \"5\"; allowed: a map"),
     ];

@@ -29,6 +29,15 @@ const TOKENS: &[&str] = &[
     "tls",
     "health",
     "pools",
+    "tenants",
+    "partitions",
+    "affinity",
+    "cookie",
+    "route",
+    "hash",
+    "off",
+    "20%",
+    "1-100",
     "dual",
     "esb",
     "is",
@@ -75,6 +84,7 @@ const TOKENS: &[&str] = &[
     "10.0.0.0/8",
     "${",
     "${PORT}",
+    "${KEY}",
     "$${",
     "}",
     "\\",
@@ -101,6 +111,32 @@ fn survive(text: &str) {
     }
 }
 
+/// [`EVERYTHING`], without files.
+fn everything() -> String {
+    let changes = [
+        ("tls: { certificate: edge.crt, key: edge.key }", ""),
+        ("ca: carbon.pem, ", ""),
+        ("token_file: tokens", "tokens: ['${TOKEN}']"),
+    ];
+    changes.iter().fold(EVERYTHING.to_owned(), |text, (replace, by)| text.replace(replace, by))
+}
+
+/// A few characters of `text` replaced.
+fn changed(text: &str, changes: Vec<(prop::sample::Index, usize, &str)>) -> String {
+    let mut text: Vec<char> = text.chars().collect();
+    for (at, remove, insert) in changes {
+        let at = at.index(text.len());
+        let end = text.len().min(at + remove);
+        text.splice(at..end, insert.chars());
+    }
+    text.into_iter().collect()
+}
+
+#[test]
+fn what_is_changed_below_is_good() {
+    assert!(parse_text(refused::GOOD).is_ok() && parse_text(&everything()).is_ok());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 400, ..ProptestConfig::default() })]
 
@@ -116,13 +152,12 @@ proptest! {
 
     #[test]
     fn a_good_file_with_a_few_changes(changes in vec((any::<prop::sample::Index>(), 0..12_usize, select(TOKENS)), 1..6)) {
-        let mut text: Vec<char> = refused::GOOD.chars().collect();
-        for (at, remove, insert) in changes {
-            let at = at.index(text.len());
-            let end = text.len().min(at + remove);
-            text.splice(at..end, insert.chars());
-        }
-        survive(&text.into_iter().collect::<String>());
+        survive(&changed(refused::GOOD, changes));
+    }
+
+    #[test]
+    fn a_full_file_with_a_few_changes(changes in vec((any::<prop::sample::Index>(), 0..12_usize, select(TOKENS)), 1..4)) {
+        survive(&changed(&everything(), changes));
     }
 
     #[test]

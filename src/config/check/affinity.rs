@@ -1,0 +1,117 @@
+//! Rules for what keeps a session on its member.
+
+use std::collections::HashMap;
+
+use super::Context;
+use crate::config::checked::{Affinity, AffinityCookie, SameSite, Secret, Secure};
+use crate::config::decode::{At, Field};
+use crate::config::problem::{Problems, Spot};
+use crate::config::raw::{RawAffinity, RawAffinityCookie, RawCluster, RawConfig, RawNode};
+use crate::config::secrets::{self, KEY};
+use crate::ids::Role;
+
+/// The cookie of Tomcat's sessions.
+const TOMCAT: &str = "JSESSIONID";
+
+/// `affinity`: the keys of cookies.
+pub(super) fn keys(raw: &RawConfig, context: &Context<'_>, problems: &mut Problems) -> Vec<Secret> {
+    let Some(section) = raw.affinity.given() else { return Vec::new() };
+    let (keys, file) = (&section.value.keys, &section.value.key_file);
+    if matches!((keys, file), (Field::Absent, Field::Absent)) {
+        problems.error(&section.at, "no keys", "keys or key_file");
+    }
+    secrets::either((keys, file), ["keys", "key_file"], |path| context.path(path), &KEY, problems)
+}
+
+/// `clusters.*.pools.*.affinity`.
+pub(super) fn check(raw: &Field<RawAffinity>, default: Affinity, problems: &mut Problems) -> Affinity {
+    let Some(At { value, at }) = raw.given() else { return default };
+    match value {
+        RawAffinity::Off => Affinity::Off,
+        RawAffinity::Cookie(raw) => Affinity::Cookie(cookie(raw, at, problems)),
+        RawAffinity::Route { cookie } => {
+            Affinity::Route { cookie: cookie.value().cloned().unwrap_or_else(|| TOMCAT.to_owned()) }
+        }
+        RawAffinity::Hash(key) => Affinity::Hash(key.clone()),
+    }
+}
+
+fn cookie(raw: &RawAffinityCookie, at: &Spot, problems: &mut Problems) -> AffinityCookie {
+    let defaults = AffinityCookie::default();
+    let cookie = AffinityCookie {
+        name: raw.name.value().cloned().unwrap_or(defaults.name),
+        path: raw.path.value().cloned().unwrap_or(defaults.path),
+        secure: raw.secure.or(defaults.secure),
+        same_site: raw.same_site.or(defaults.same_site),
+        lifetime: raw.lifetime.or(defaults.lifetime),
+    };
+    if let Some(name) = raw.name.given() {
+        if name.value.eq_ignore_ascii_case(TOMCAT) {
+            let allowed = "a name that no node uses; to follow the nodes' own cookie, affinity: route";
+            problems.error(&name.at, format!("{TOMCAT} is the nodes' own cookie"), allowed);
+        }
+        prefixed(name, raw, &cookie, problems);
+    }
+    if cookie.same_site == Some(SameSite::None) && !raw.secure.is_bad() {
+        let at = raw.same_site.given().map_or(at, |same_site| &same_site.at);
+        match cookie.secure {
+            Secure::Always => {}
+            Secure::Auto => problems.warning(
+                at,
+                "browsers drop such a cookie without Secure: it holds only for clients that come over TLS",
+            ),
+            Secure::Never => {
+                problems.error(at, "browsers drop such a cookie without Secure", "none only with secure: always");
+            }
+        }
+    }
+    cookie
+}
+
+/// Two beginnings of names are promises that browsers check.
+fn prefixed(name: &At<String>, raw: &RawAffinityCookie, cookie: &AffinityCookie, problems: &mut Problems) {
+    let begins = |prefix: &str| name.value.get(..prefix.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(prefix));
+    let host = begins("__Host-");
+    if (host || begins("__Secure-")) && !raw.secure.is_bad() && cookie.secure != Secure::Always {
+        problems.error(&name.at, "browsers drop a cookie of that name without Secure", "only with secure: always");
+    } else if host && !raw.path.is_bad() && cookie.path != "/" {
+        problems.error(&name.at, "browsers drop a cookie of that name with another path than /", "only with path: /");
+    }
+}
+
+/// A route must lead to one node.
+pub(super) fn routes(raw: &RawCluster, problems: &mut Problems) {
+    let pools = raw.pools.or_empty();
+    let by_route = |role: &Role| {
+        let pool = pools.of(*role).value();
+        pool.is_some_and(|pool| matches!(pool.affinity.value(), Some(RawAffinity::Route { .. })))
+    };
+    let Some(nodes) = raw.nodes.value().filter(|_| Role::ALL.iter().any(by_route)) else { return };
+    let mut seen: HashMap<&str, &Spot> = HashMap::new();
+    for node in &nodes.items {
+        let Some((route, at)) = route_of(&node.value, problems) else { continue };
+        if let Some(first) = seen.get(route) {
+            let what = format!("the same route as that of the node on line {}", first.line);
+            problems.error(at, what, "routes that are unique in the cluster");
+        } else {
+            seen.insert(route, at);
+        }
+    }
+}
+
+/// The route of a node and where it stands; `None` if it has none that can be used.
+fn route_of<'a>(node: &'a RawNode, problems: &mut Problems) -> Option<(&'a str, &'a Spot)> {
+    if node.route.is_bad() {
+        return None;
+    }
+    if let Some(route) = node.route.given() {
+        return Some((&route.value, &route.at));
+    }
+    let id = node.id.given()?;
+    if id.value.as_str().contains('.') {
+        // Tomcat's session ids have the route behind their dot.
+        problems.error(&id.at, "an id with a dot can't be the node's route", "a node with a route of its own");
+        return None;
+    }
+    Some((id.value.as_str(), &id.at))
+}
