@@ -15,7 +15,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 pub use self::sessions::{Session, Sessions};
-pub use self::standing::{Contender, Facts, Rules, Standing, shares};
+pub use self::standing::{Contender, Facts, Rules, Standing, growth, shares};
 use crate::config::{EndpointSettings, NodeHost, PoolSettings};
 use crate::health::passive::{Recorder, Trial};
 use crate::ids::{ClusterName, Endpoint, Name, Role};

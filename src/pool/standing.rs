@@ -100,8 +100,8 @@ pub struct Rules {
     pub slow_start: Duration,
 }
 
-/// The least that a starting member gets of its share, in percent: it has to get something to warm up.
-const LEAST_OF_SHARE: u32 = 10;
+/// Steps in which the share of a starting member grows: each one means a new snapshot.
+const STEPS: u32 = 10;
 
 /// The share of each member of new requests: a weight, 0 for those that get none.
 ///
@@ -126,9 +126,14 @@ pub fn shares(members: &[Contender], rules: &Rules) -> Vec<u32> {
 
 /// `weight` times the percent of its share that a member gets that came up so long ago.
 fn ramp(weight: u32, up_for: Duration, slow_start: Duration) -> u32 {
+    weight.saturating_mul(growth(up_for, slow_start) * 100 / STEPS)
+}
+
+/// How many tenths of its share a member gets that came up so long ago: one at least, so that it gets something to warm
+/// up with.
+pub fn growth(up_for: Duration, slow_start: Duration) -> u32 {
     let done = if slow_start.is_zero() { 1.0 } else { up_for.as_secs_f64() / slow_start.as_secs_f64() };
-    let percent = (done * 100.0).clamp(f64::from(LEAST_OF_SHARE), 100.0) as u32; // 10 to 100
-    weight.saturating_mul(percent)
+    (done * f64::from(STEPS)).clamp(1.0, f64::from(STEPS)) as u32 // 1 to 10
 }
 
 /// Who gets a share of the backup members, or of the others; if it has to be, even if they are `ejected`.

@@ -58,6 +58,8 @@ pub struct Registry {
     /// Held by writers from the change to the publication, so that snapshots appear in the order of the changes.
     state: Mutex<Vec<ClusterState>>,
     published: ArcSwap<Snapshot>,
+    /// When the last tick was.
+    ticked: Mutex<Instant>,
 }
 
 impl Registry {
@@ -79,7 +81,8 @@ impl Registry {
         let clusters: Vec<ClusterState> = config.clusters.iter().map(|cluster| builder.cluster(cluster)).collect();
         let first = Snapshot::new(0, Arc::new(classifier), &config, &clusters, now);
         let published = ArcSwap::from_pointee(first);
-        let registry = Registry { config, metrics, clock, state: Mutex::new(clusters), published };
+        let (state, ticked) = (Mutex::new(clusters), Mutex::new(now));
+        let registry = Registry { config, metrics, clock, state, published, ticked };
         registry.show_all_nodes();
         registry
     }
@@ -200,12 +203,13 @@ impl Registry {
     pub fn tick(&self, now: Instant) -> Vec<Ejection> {
         let mut clusters = self.state.lock();
         let mut ejections = Vec::new();
-        let mut starting = false;
+        let mut grown = false;
+        let last = std::mem::replace(&mut *self.ticked.lock(), now);
         for (cluster, config) in clusters.iter_mut().zip(&self.config.clusters) {
             ejections.extend(cluster.tick(now));
-            starting |= cluster.has_starting(config, now);
+            grown |= cluster.has_grown(config, last, now);
         }
-        if starting || !ejections.is_empty() {
+        if grown || !ejections.is_empty() {
             self.publish(&clusters, now);
         }
         drop(clusters);

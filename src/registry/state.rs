@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Ejection;
-use crate::config::{Cluster, Config, HealthProbe, NodeHost, PoolSettings, Secret};
+use crate::config::{Cluster, Config, HealthProbe, NodeHost, Secret};
 use crate::health::passive::{self, Outliers, Recorder};
 use crate::health::{Health, State};
 use crate::ids::{Endpoint, Role};
 use crate::member::{AdminState, Node};
 use crate::observe::metrics::Metrics;
-use crate::pool::{Facts, Pool, PoolParts, Sessions, Standing};
+use crate::pool::{Facts, Pool, PoolParts, Sessions, Standing, growth};
 use crate::queue::Queue;
 use crate::report::agent::AgentState;
 use crate::select::Clock;
@@ -177,14 +177,14 @@ impl ClusterState {
         ejections
     }
 
-    /// Whether the share of some member grows.
-    pub(super) fn has_starting(&self, config: &Cluster, now: Instant) -> bool {
-        let slow_start = |settings: &PoolSettings| settings.slow_start;
-        let longest = config.pools.iter().map(slow_start).max().unwrap_or_default();
-        // One look more, after which it has its whole share.
-        let longest = if longest.is_zero() { longest } else { longest + Duration::from_secs(1) };
-        let since = self.nodes.iter().flat_map(|node| node.up_since).flatten();
-        since.into_iter().any(|since| now.saturating_duration_since(since) < longest)
+    /// Whether the share of some member grows between two points in time.
+    pub(super) fn has_grown(&self, config: &Cluster, from: Instant, to: Instant) -> bool {
+        let up_since = || self.nodes.iter().flat_map(|node| node.up_since).flatten();
+        let grows = |slow_start: Duration| {
+            let step = |since, at: Instant| growth(at.saturating_duration_since(since), slow_start);
+            up_since().any(|since| step(since, from) != step(since, to))
+        };
+        config.pools.iter().map(|settings| settings.slow_start).filter(|time| !time.is_zero()).any(grows)
     }
 }
 
