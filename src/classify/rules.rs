@@ -116,7 +116,9 @@ impl Rules {
             }
             let Some((segment, after)) = split(tail) else { return worst };
             if (here || in_services) && is(segment, b"services") {
-                match self.services.judge(after) {
+                // A second reader cuts `/services%23/echo` to the list of all services.
+                let cut = segment.iter().any(|byte| matches!(byte, b'?' | b'#'));
+                match if cut { Judgement::Listing } else { self.services.judge(after) } {
                     Judgement::Listing => worst.management = Some(Reason::ManagementPath),
                     Judgement::Admin { .. } => worst.management = Some(Reason::AdminService),
                     Judgement::Unlisted => worst.unlisted_service = true,

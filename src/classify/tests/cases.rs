@@ -208,6 +208,8 @@ fn services_need_the_list_and_admin_services_are_management() {
         (WorkerPass, "any", "/services/LogV%C4%B1ewer", No(R::AdminService)), // a dotless i
         (WorkerPass, "any", "/services/X%C3%84dmin", Serve),                // Ä is no A
         (WorkerPass, "any", "/services", No(R::ManagementPath)),
+        (WorkerPass, "any", "/services%23/echo", No(R::ManagementPath)), // for readers that cut at a decoded `#`
+        (WorkerPass, "any", "/t/a.com/services%3F/echo", No(R::ManagementPath)),
         // Axis2 takes the last `services` of an address, wherever it is.
         (WorkerPass, "esb", "/services/echo/services/UserAdmin", No(R::AdminService)),
         (WorkerPass, "esb", "/services/echo/services/other", No(R::ServiceNotListed)),
