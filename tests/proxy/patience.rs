@@ -70,7 +70,7 @@ fn http2_connections_without_requests_end() {
 }
 
 #[test]
-fn a_request_that_breaks_nodes_is_sent_twice_at_most() {
+fn a_request_that_breaks_nodes_is_not_sent_for_ever() {
     for method in ["GET", "PUT", "POST"] {
         let asked = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&asked);
@@ -96,7 +96,8 @@ fn a_request_that_breaks_nodes_is_sent_twice_at_most() {
         }
         let answer = client.request(&Request::new(method, HOST, "/services/echo/deadly"));
         assert_eq!(answer.status, 502);
-        let most = if method == "POST" { 1 } else { 2 };
+        // Once more as the first connection had been idle, and once more as the policy allows two attempts.
+        let most = if method == "POST" { 1 } else { 3 };
         assert_eq!(asked.load(Ordering::Acquire), most, "{method}");
     }
 }
