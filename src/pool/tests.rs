@@ -46,7 +46,7 @@ clusters: {{ esb: {{ product: esb, hosts: {{ worker: ['*'] }}, nodes: [{nodes}],
         limit: settings.max_in_flight,
         recorder: None,
         queue: Arc::new(Queue::new(settings.queue)),
-        identity: index as u64,
+        identity: crate::affinity::member_identity(&cluster.name, &cluster.nodes[index].id),
     };
     PoolView::new(pool, members.iter().enumerate().map(member).collect())
 }
@@ -138,7 +138,9 @@ fn sessions_follow_their_member_until_it_is_down_or_in_maintenance() {
 fn a_hash_keeps_sessions_whatever_the_algorithm() {
     let view = view("affinity: { hash: client }", &READY);
     let chosen = |key| pick(&view, &Ask { session: Session::Hash(key), ..NEW }).unwrap().member.index;
-    let all = || (0..300_u64).map(|key| chosen(key.wrapping_mul(0x9E37_79B9_7F4A_7C15))).collect::<Vec<_>>();
+    let draws = Draws::new(7);
+    let keys: Vec<u64> = (0..300).map(|_| draws.draw()).collect();
+    let all = || keys.iter().map(|&key| chosen(key)).collect::<Vec<_>>();
     let of_keys = all();
     assert_eq!(of_keys, all());
     let counts = [0, 1, 2].map(|index| of_keys.iter().filter(|&&chosen| chosen == index).count());
