@@ -1,5 +1,7 @@
 //! Who is picked: by weight, by what is known of members, by sessions, and within limits.
 
+mod model;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,8 +10,14 @@ use crate::ids::NodeId;
 use crate::observe::metrics::Metrics;
 use crate::retry::Others;
 
-/// A pool with these settings, and members `(id, weight, standing)`.
-fn view(settings: &str, members: &[(&str, u32, Standing)]) -> PoolView {
+/// What keeps the sessions of a pool whose members are these, by route.
+fn sessions_of(members: &[(&str, u32, Standing)]) -> Sessions {
+    let (config, _) = config("affinity: route", members);
+    let (cluster, nodes) = (&config.clusters[0], (0..members.len()).collect::<Vec<_>>());
+    Sessions::new(&cluster.pools[Role::Worker.index()].affinity, &[], cluster, Role::Worker, &nodes)
+}
+
+fn config(settings: &str, members: &[(&str, u32, Standing)]) -> (crate::config::Config, Metrics) {
     let nodes: String = members.iter().map(|(id, ..)| format!("{{ id: {id}, host: {id} }}, ")).collect();
     let yaml = format!(
         "
@@ -18,7 +26,13 @@ clusters: {{ esb: {{ product: esb, hosts: {{ worker: ['*'] }}, nodes: [{nodes}],
   endpoints: {{ servlet: {{ scheme: http }} }}, pools: {{ worker: {{ {settings} }} }} }} }}"
     );
     let config = crate::config::parse(&yaml, Path::new(".")).unwrap_or_else(|problems| panic!("{problems}")).config;
-    let (cluster, metrics) = (&config.clusters[0], Metrics::new().unwrap());
+    (config, Metrics::new().unwrap())
+}
+
+/// A pool with these settings, and members `(id, weight, standing)`.
+fn view(settings: &str, members: &[(&str, u32, Standing)]) -> PoolView {
+    let (config, metrics) = config(settings, members);
+    let cluster = &config.clusters[0];
     let settings = cluster.pools[Role::Worker.index()].clone();
     let nodes: Vec<usize> = (0..members.len()).collect();
     let pool = Arc::new(Pool::new(PoolParts {
