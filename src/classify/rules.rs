@@ -60,7 +60,11 @@ impl Rules {
     /// What a request is for a listener of `role`, or why it is not served there.
     pub(super) fn decide(&self, role: Role, request: Request<'_>) -> Result<Class, Reason> {
         let Request { endpoint, path, .. } = request;
-        let worst = self.worst(endpoint, path.as_bytes());
+        let mut worst = self.worst(endpoint, path.as_bytes());
+        // `/services%23/echo` is the list of all services to a second reader, and not what stands behind.
+        if let Some(path) = cut(path.as_bytes()) {
+            worst = worst.or(self.worst(endpoint, path));
+        }
         let local = Tenant::split_off(path.as_bytes()).1;
         let listed = self.listed(endpoint, local);
         match role {
@@ -98,6 +102,9 @@ impl Rules {
     pub(super) fn check_query(&self, endpoint: Endpoint, path: &[u8], query: &[u8]) -> Result<(), Reason> {
         // What is listed and no service is a web application on servlet ports. It never meets Axis2.
         let all = endpoint == Endpoint::Passthrough || is_services(Tenant::split_off(path).1);
+        if let Some(path) = cut(path) {
+            self.services.check_query(path, query, all)?;
+        }
         self.services.check_query(path, query, all)
     }
 
@@ -116,9 +123,7 @@ impl Rules {
             }
             let Some((segment, after)) = split(tail) else { return worst };
             if (here || in_services) && is(segment, b"services") {
-                // A second reader cuts `/services%23/echo` to the list of all services.
-                let cut = segment.iter().any(|byte| matches!(byte, b'?' | b'#'));
-                match if cut { Judgement::Listing } else { self.services.judge(after) } {
+                match self.services.judge(after) {
                     Judgement::Listing => worst.management = Some(Reason::ManagementPath),
                     Judgement::Admin { .. } => worst.management = Some(Reason::AdminService),
                     Judgement::Unlisted => worst.unlisted_service = true,
@@ -192,6 +197,22 @@ fn for_manager(worst: Worst, listed: Listed, path: &Canonical<'_>) -> Result<Cla
         (Listed::Nothing, None) if worst.unlisted_service => Err(Reason::ServiceNotListed),
         (Listed::Nothing, None) => Err(Reason::PathNotListed),
     }
+}
+
+impl Worst {
+    /// What is in either of two readings of a path.
+    fn or(self, other: Worst) -> Worst {
+        Worst {
+            management: self.management.or(other.management),
+            unlisted_service: self.unlisted_service || other.unlisted_service,
+            hidden_service: self.hidden_service || other.hidden_service,
+        }
+    }
+}
+
+/// A decoded path as a second reader has it who takes a `?` or `#` in it for an end. `None` if there is none.
+fn cut(path: &[u8]) -> Option<&[u8]> {
+    path.get(..path.iter().position(|byte| matches!(byte, b'?' | b'#'))?)
 }
 
 /// Whether a path without tenant is `/services`, or below it.

@@ -1,6 +1,6 @@
 //! What is wrong with a configuration file, where, and what would be right.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -53,9 +53,14 @@ impl fmt::Display for Problem {
         if !self.path.is_empty() {
             write!(f, "{}: ", self.path)?;
         }
-        f.write_str(&self.what)?;
+        one_line(&self.what, f)?;
         self.allowed.iter().try_for_each(|allowed| write!(f, "; allowed: {allowed}"))
     }
+}
+
+/// Text that may hold anything, such as the name of a file: without what would begin another line or move the cursor.
+fn one_line(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    text.chars().try_for_each(|c| if c.is_control() { write!(f, "{}", c.escape_default()) } else { f.write_char(c) })
 }
 
 struct InFile<'a> {

@@ -444,6 +444,10 @@ fn a_query_must_not_name_an_admin_service_to_a_worker() {
         (WorkerPass, "/services/echo", "a=1&b=/services/echo", Ok(())),
         (WorkerPass, "/services/echo", "a=/services/UserAdmin", admin),
         (WorkerPass, "/services/echo", "a=services/SecretTool/x", admin),
+        // A second reader cuts the path at a decoded `?`, so that the query follows `services`.
+        (WorkerPass, "/pizza/services%3F", "UserAdmin/op", admin),
+        (WorkerPass, "/pizza/services%23x", "UserAdmin", admin),
+        (WorkerPass, "/pizza/serv%3F", "UserAdmin", Ok(())),
         (WorkerPass, "/pizza", "a=/services/other", unlisted), // the list holds in the query
         (WorkerPass, "/app", "a=/services/other", unlisted),   // Axis2 comes first
         (WorkerServlet, "/services/echo", "a=/services/other", unlisted),
