@@ -123,15 +123,17 @@ impl World {
     fn request_of_session(&mut self) {
         let Some(index) = self.any() else { return };
         let (node, _, standing) = self.members[&index].clone();
+        let keeps = !matches!(standing, Standing::Down | Standing::Maintenance);
         let session = session_on(index);
         match self.view().pick(&Ask { session, ..NEW }, Instant::now()) {
             Choice::Picked(Picked { member, lease, .. }) => {
-                assert!(member.index == index || !standing.keeps_sessions(), "it moved from {standing:?}");
+                assert_eq!(member.index == index, keeps, "its member is {standing:?}");
+                assert!(lease.node().in_flight() <= LIMIT);
                 let chosen = member.index;
                 self.requests.push((chosen, lease));
             }
             Choice::SessionFull(member) => assert!(member.index == index && node.in_flight() >= LIMIT),
-            Choice::Full | Choice::Nobody => assert!(!standing.keeps_sessions(), "{standing:?} has room"),
+            Choice::Full | Choice::Nobody => assert!(!keeps, "{standing:?} has room"),
         }
     }
 
