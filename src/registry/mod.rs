@@ -125,7 +125,7 @@ impl Registry {
         // What was found out about the old address says nothing of the new one.
         node.health = node.health.map(crate::health::Health::forget);
         node.up_since = [None; 2];
-        cluster.forget(index.node);
+        cluster.forget(index.node, &Endpoint::ALL);
         self.publish(&clusters, now);
         true
     }
@@ -143,10 +143,15 @@ impl Registry {
         let cluster = self.config.clusters.get(index.cluster)?;
         let policy = probe_policy(cluster, index.node);
         let mut clusters = self.state.lock();
-        let node = node_mut(&mut clusters, index).filter(|node| node.address == Some(address))?;
-        let transition = node.health[endpoint.index()].record(good, &policy)?;
-        node.up_since[endpoint.index()] = (transition.to == State::Up).then_some(now);
-        let node = node.node.clone();
+        let cluster = clusters.get_mut(index.cluster)?;
+        let state = cluster.nodes.get_mut(index.node).filter(|node| node.address == Some(address))?;
+        let transition = state.health[endpoint.index()].record(good, &policy)?;
+        state.up_since[endpoint.index()] = (transition.to == State::Up).then_some(now);
+        let node = state.node.clone();
+        if transition.to == State::Up {
+            // It was started again, say: what requests told before is of another time.
+            cluster.forget(index.node, &[endpoint]);
+        }
         self.publish(&clusters, now);
         // After the snapshot: whoever sees the metric may count on requests being routed by it.
         self.metrics.node_up(node.cluster(), node.id(), endpoint, transition.to == State::Up);

@@ -156,9 +156,10 @@ fn nodes_of(cluster: &Cluster, partition: Option<usize>, role: Role) -> impl Ite
 }
 
 impl ClusterState {
-    /// Forgets what the requests of a node's members told.
-    pub(super) fn forget(&mut self, node: usize) {
-        for outliers in self.pools.iter_mut().filter_map(|pool| pool.outliers.as_mut()) {
+    /// Forgets what the requests of a node's members told, at these endpoints.
+    pub(super) fn forget(&mut self, node: usize, endpoints: &[Endpoint]) {
+        let pools = self.pools.iter_mut().filter(|state| endpoints.contains(&state.pool.endpoint));
+        for outliers in pools.filter_map(|state| state.outliers.as_mut()) {
             outliers.forget(&node);
         }
     }

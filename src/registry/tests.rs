@@ -125,3 +125,59 @@ fn pools_exist_where_listeners_lead() {
     assert_eq!(snapshot.pools().count(), 1);
     assert!(snapshot.pool(1, None, Role::Worker, Endpoint::Servlet).is_none(), "no such cluster");
 }
+
+#[test]
+fn a_member_that_fails_requests_is_ejected_until_a_probe_brings_it_back() {
+    let registry = registry(&SEPARATED.replace("fall: 2 } }", "fall: 2 }, outliers: { consecutive: 3 } }"));
+    registry.record_address(node(2), "192.0.2.12".parse().unwrap(), Instant::now());
+    let probe = |good| {
+        registry.record_probe(node(1), Endpoint::Servlet, "192.0.2.11".parse().unwrap(), good, Instant::now());
+    };
+    let workers = || picked(&registry, Role::Worker, 4);
+    let fail = || {
+        let snapshot = registry.snapshot();
+        let view = snapshot.pool(0, None, Role::Worker, Endpoint::Servlet).unwrap();
+        let member = &view.members()[0];
+        let recorder = member.recorder.as_ref().unwrap();
+        let many = (0..3).any(|_| recorder.record(crate::health::passive::Outcome::GatewayError, Default::default()));
+        assert!(many);
+        registry.judge(0, &view.pool, member.index, Instant::now())
+    };
+    registry.record_probe(node(2), Endpoint::Servlet, "192.0.2.12".parse().unwrap(), true, Instant::now());
+    probe(true);
+    assert_eq!(workers(), ["wk-1", "wk-2"]);
+    assert_eq!(fail().unwrap().node.id().as_str(), "wk-1");
+    assert_eq!(workers(), ["wk-2"]);
+    probe(false);
+    probe(false);
+    assert_eq!(workers(), ["wk-2"], "it is down");
+    probe(true);
+    assert_eq!(workers(), ["wk-1", "wk-2"], "a probe found it well again");
+    assert!(fail().is_some());
+    assert_eq!(registry.tick(Instant::now() + std::time::Duration::from_secs(11)).len(), 1, "its time is over");
+    assert_eq!(workers(), ["wk-1", "wk-2"], "one request may find out");
+}
+
+#[test]
+fn operators_take_nodes_out_and_put_them_back() {
+    let registry = registry(SEPARATED);
+    let now = Instant::now();
+    registry.record_address(node(2), "192.0.2.12".parse().unwrap(), now);
+    for (wanted, expected) in [
+        (AdminState::Draining, &["wk-2"][..]),
+        (AdminState::Maintenance, &["wk-2"]),
+        (AdminState::Ready, &["wk-1", "wk-2"]),
+    ] {
+        assert!(registry.set_admin_state(node(1), wanted, now).is_some());
+        assert_eq!(picked(&registry, Role::Worker, 4), expected, "{wanted:?}");
+        assert_eq!(registry.wanted(node(1)).unwrap().0, wanted);
+    }
+    let generation = registry.snapshot().generation;
+    assert_eq!(registry.set_admin_state(node(1), AdminState::Ready, now), Some(AdminState::Ready));
+    assert_eq!(registry.snapshot().generation, generation, "nothing has changed");
+    assert_eq!(registry.set_admin_state(node(9), AdminState::Ready, now), None);
+    let reply = crate::report::agent::parse(b"maint 50%\n").unwrap();
+    assert_eq!(registry.record_agent(node(2), &reply, now).unwrap().weight, 50);
+    assert_eq!(picked(&registry, Role::Worker, 4), ["wk-1"], "its agent says no");
+    assert_eq!(registry.record_agent(node(2), &reply, now), None, "no news");
+}
