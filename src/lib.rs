@@ -6,21 +6,23 @@
 //!    handshake, and reads one request after another. [`http1`] checks each HTTP/1 header and the framing of each body
 //!    before the framework sees a byte of it. What is refused here is told to the [`proxy::Door`] of the listener.
 //! 2. [`proxy`] takes over: each listener has its own [`proxy::Proxy`], which knows whose pools the listener leads to.
-//!    [`origin`] says for which client the request is; [`classify`] decides, from host, path, query and whether it may be SOAP, which cluster and
-//!    role it is for, or why it is refused. It is pure: no clock, no I/O, no state. [`admin_services`] has the names of
-//!    what no worker may be asked for. [`throttle`] holds it against the rules on bodies and rates.
-//! 3. [`registry`] holds the newest snapshot of all pools. The request takes it once and keeps it to its end.
-//! 4. [`pool`] chooses a member through an algorithm of [`select`], and counts the request on the member's node with a
-//!    [`member::Lease`].
-//! 5. [`proxy`] connects to the node as [`upstream`] says how, or takes an idle connection, sends the request on with the forwarding headers set,
-//!    and streams the answer back. If no connection can be made, the next member is chosen. Cookies of managers are
-//!    hardened as [`cookies`] says.
+//!    [`origin`] says for which client the request is; [`classify`] decides, from host, path, query and whether it may be
+//!    SOAP, which cluster and role it is for, or why it is refused. It is pure: no clock, no I/O, no state.
+//!    [`admin_services`] has the names of what no worker may be asked for. [`throttle`] holds it against the rules on bodies
+//!    and rates, and [`tenant`] says whose partition it is for.
+//! 3. [`registry`] holds the newest snapshot of all pools. The request takes it, and a newer one for each further attempt.
+//! 4. [`affinity`] finds the member that has its session; otherwise [`pool`] chooses one through an algorithm of [`select`].
+//!    The request is counted on the member's node with a [`member::Lease`], or waits in a [`queue`] while all are full.
+//! 5. [`proxy`] connects to the node as [`upstream`] says how, or takes an idle connection, sends the request on with the
+//!    forwarding headers set, and streams the answer back. If an attempt fails, [`retry`] says whether another one is made,
+//!    and [`health::passive`] what that tells of the member. Cookies of managers are hardened as [`cookies`] says.
 //! 6. [`observe`] turns the outcome into a line of the access log and into metrics. The lease ends.
 //!
 //! # What the requests are routed by
 //!
-//! [`config`] reads the YAML file into types that cannot be wrong. [`health`] and [`discovery`] watch the nodes and tell
-//! the [`registry`], which is the only writer and publishes whole snapshots. [`admin`] shows the state to operators.
+//! [`config`] reads the YAML file into types that cannot be wrong. [`health`] and [`discovery`] watch the nodes, [`report`]
+//! reads what nodes say of themselves, and all tell the [`registry`], which is the only writer and publishes whole
+//! snapshots. [`admin`] shows the state to operators.
 //! [`app`] wires all of this; [`cli`] has the commands, among them a [`demo`] with stub [`node`]s and the [`probe`] that a
 //! container's health check uses. [`limits`] fits the process to what the system lets it have.
 #![forbid(unsafe_code)]
