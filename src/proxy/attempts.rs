@@ -106,21 +106,22 @@ impl Attempts {
         if self.count > 0 {
             route.renew(registry.snapshot());
         }
-        let chosen = match self.choose_now(route)? {
-            Ok(chosen) => chosen,
-            Err(queue) => self.wait(session, route, registry, &queue).await?,
+        let now = Instant::now();
+        let (chosen, began) = match self.choose_now(route, now)? {
+            Ok(chosen) => (chosen, now),
+            Err(queue) => (self.wait(session, route, registry, &queue).await?, Instant::now()),
         };
-        self.take(chosen, route)
+        self.take(chosen, route, began)
     }
 
     /// A member, or where to wait for one.
-    fn choose_now(&self, route: &Route) -> Result<Result<Chosen, Arc<Queue>>, NoMember> {
+    fn choose_now(&self, route: &Route, now: Instant) -> Result<Result<Chosen, Arc<Queue>>, NoMember> {
         let view = route.view().ok_or(NoMember::NoneReady)?;
         // Nobody overtakes those who wait already.
         if view.pool.queue.waiting() > 0 {
             return Ok(Err(view.pool.queue.clone()));
         }
-        match view.pick(&self.ask(route), Instant::now()) {
+        match view.pick(&self.ask(route), now) {
             Choice::Picked(picked) => Ok(Ok(Chosen {
                 snapshot: route.snapshot().clone(),
                 position: picked.position,
@@ -166,7 +167,7 @@ impl Attempts {
         }
     }
 
-    fn take(&mut self, chosen: Chosen, route: &mut Route) -> Result<(), NoMember> {
+    fn take(&mut self, chosen: Chosen, route: &mut Route, began: Instant) -> Result<(), NoMember> {
         let Chosen { snapshot, position, lease, trial } = chosen;
         route.renew(snapshot);
         let (pool, member) = route.member(position).ok_or(NoMember::NoneReady)?;
@@ -180,7 +181,7 @@ impl Attempts {
             trial,
             recorder: member.recorder.clone(),
             index: member.index,
-            began: Instant::now(),
+            began,
             reused: false,
         });
         self.tried.push(member.index);
@@ -208,9 +209,8 @@ impl Attempts {
     }
 
     /// Takes in the status that the member has answered with.
-    pub(super) fn answered(&mut self, status: u16, route: &Route, registry: &Registry) {
+    pub(super) fn answered(&mut self, status: u16, now: Instant, route: &Route, registry: &Registry) {
         let Some(attempt) = &mut self.current else { return };
-        let now = Instant::now();
         let latency = now.saturating_duration_since(attempt.began);
         if let (Some(lease), Some(view)) = (&mut attempt.lease, route.view()) {
             lease.answered(view.pool.moment(now));

@@ -269,9 +269,9 @@ impl Context {
 
     /// Takes in the final status of the member's answer.
     pub(super) fn answered(&mut self, status: u16, registry: &Registry) {
-        self.first_byte.get_or_insert_with(Instant::now);
+        let now = *self.first_byte.get_or_insert_with(Instant::now);
         if let Some(route) = &self.route {
-            self.attempts.answered(status, route, registry);
+            self.attempts.answered(status, now, route, registry);
         }
     }
 
