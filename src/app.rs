@@ -332,7 +332,7 @@ fn http_proxy(proxy: Proxy, conf: &Arc<ServerConf>) -> HttpProxy<Proxy> {
     proxy
 }
 
-/// Probes and name resolution: everything that reports to the registry.
+/// Probes, agents and name resolution: everything that reports to the registry.
 struct Control {
     registry: Arc<Registry>,
     trust: Arc<TrustStore>,
@@ -358,6 +358,7 @@ impl Service for Control {
     async fn start_service(&mut self, _: Option<ListenFds>, mut shutdown: ShutdownWatch, _: usize) {
         discovery::dns::start(&self.registry);
         health::active::start(&self.registry, &self.trust);
+        health::agent::start(&self.registry);
         health::outliers::start(&self.registry);
         self.some_member_everywhere().await;
         self.opened.send_replace(true);

@@ -14,14 +14,11 @@ use pingora::lb::health_check::{HealthCheck, HttpHealthCheck, TcpHealthCheck};
 use pingora::{Error, ErrorType, OrErr, Result};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
-use super::State;
+use super::{State, first_address, offset};
 use crate::config::{Cluster, HealthProbe, Node, ProbePort, UpstreamTls};
 use crate::ids::Endpoint;
 use crate::registry::{NodeIndex, Registry, probe_policy};
 use crate::upstream::{TrustStore, server_name};
-
-/// How often a node without an address is looked at again.
-const UNRESOLVED_PAUSE: Duration = Duration::from_millis(100);
 
 type Checker = Arc<dyn HealthCheck + Send + Sync>;
 
@@ -29,7 +26,7 @@ type Checker = Arc<dyn HealthCheck + Send + Sync>;
 pub fn start(registry: &Arc<Registry>, trust: &TrustStore) {
     let mut checkers: AHashMap<(usize, Endpoint, String), Checker> = AHashMap::new();
     let probed = registry.probed();
-    let count = probed.len().max(1);
+    let count = probed.len();
     for (position, (index, endpoint)) in probed.into_iter().enumerate() {
         let config = registry.config();
         let Some(cluster) = config.clusters.get(index.cluster) else { continue };
@@ -39,7 +36,6 @@ pub fn start(registry: &Arc<Registry>, trust: &TrustStore) {
         // A check holds a TLS context, which is not small: nodes with the same server name share one.
         let key = (index.cluster, endpoint, target.server_name.clone());
         let checker = checkers.entry(key).or_insert_with(|| target.checker(trust, policy.timeout, node));
-        let share = u32::try_from(position).unwrap_or(0);
         let probe = Probe {
             registry: registry.clone(),
             index,
@@ -48,8 +44,7 @@ pub fn start(registry: &Arc<Registry>, trust: &TrustStore) {
             port: target.port,
             interval: policy.interval,
             timeout: policy.timeout,
-            // After the first round, which is at once, the probes of all nodes are spread over the interval.
-            offset: policy.interval / u32::try_from(count).unwrap_or(1) * share,
+            offset: offset(policy.interval, position, count),
             name: format!("{}/{} {endpoint}", cluster.name, node.id),
         };
         tokio::spawn(probe.run());
@@ -129,24 +124,14 @@ struct Probe {
 impl Probe {
     /// Probes at once, and then in every interval, until the process ends.
     async fn run(self) {
-        let address = self.first_address().await;
+        let address = first_address(&self.registry, self.index).await;
         self.record(address, self.ask(address).await);
-        let mut ticks = interval_at(Instant::now() + self.offset.max(Duration::from_millis(1)), self.interval);
+        let mut ticks = interval_at(Instant::now() + self.offset, self.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             if let Some(address) = self.registry.address(self.index) {
                 self.record(address, self.ask(address).await);
-            }
-        }
-    }
-
-    async fn first_address(&self) -> IpAddr {
-        loop {
-            match self.registry.address(self.index) {
-                Some(address) => return address,
-                // The resolver has its own rhythm; nothing can be probed before it has an answer.
-                None => tokio::time::sleep(UNRESOLVED_PAUSE).await,
             }
         }
     }

@@ -1,17 +1,26 @@
 //! Health of one endpoint of one node: from single probe outcomes to *up* and *down*.
 //!
-//! [`Health::record`] is the whole rule, without clock or I/O; [`active`] asks the nodes and feeds it.
+//! [`Health::record`] is the whole rule, without clock or I/O; [`active`] asks the nodes and feeds it. [`agent`] asks what
+//! the nodes say of themselves.
 //! [`passive`] draws its own conclusions from requests that fail, and [`mod@panic`] says who may be asked if few are
 //! well.
 
 pub mod active;
+pub mod agent;
 pub mod outliers;
 pub mod panic;
 pub mod passive;
 
 pub use self::outliers::log_ejection;
 
+use std::net::IpAddr;
+use std::time::Duration;
+
 use crate::config::HealthPolicy;
+use crate::registry::{NodeIndex, Registry};
+
+/// How often a node without an address is looked at again.
+const UNRESOLVED_PAUSE: Duration = Duration::from_millis(100);
 
 /// What is known of an endpoint of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,10 +108,26 @@ impl Health {
     }
 }
 
+/// Where a node is, as soon as that is known.
+async fn first_address(registry: &Registry, index: NodeIndex) -> IpAddr {
+    loop {
+        match registry.address(index) {
+            Some(address) => return address,
+            // The resolver has its own rhythm; nothing can be asked before it has an answer.
+            None => tokio::time::sleep(UNRESOLVED_PAUSE).await,
+        }
+    }
+}
+
+/// When the one at a position of `count` is asked the second time, after the first round, which is at once: so all are
+/// spread over the interval.
+fn offset(interval: Duration, position: usize, count: usize) -> Duration {
+    let [share, count] = [position, count.max(1)].map(|number| u32::try_from(number).unwrap_or(u32::MAX));
+    (interval / count).saturating_mul(share).max(Duration::from_millis(1))
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const POLICY: HealthPolicy =

@@ -33,6 +33,7 @@ pub struct Metrics {
     not_retried: IntCounterVec,
     sessions_moved: IntCounterVec,
     cookies_ignored: IntCounterVec,
+    reports_unreadable: IntCounterVec,
     ejections: IntCounterVec,
     queued: IntGaugeVec,
     refused: IntCounterVec,
@@ -56,6 +57,7 @@ pub struct PoolMetrics {
     /// For what is rare: looked up by label when it happens.
     rare: Rare,
     cookies_ignored: IntCounter,
+    reports_unreadable: IntCounter,
 }
 
 #[derive(Debug)]
@@ -106,6 +108,10 @@ impl Metrics {
                 Opts::new("affinity_cookies_ignored_total", "Affinity cookies that none of the keys has made."),
                 &["cluster", "role"],
             )?,
+            reports_unreadable: IntCounterVec::new(
+                Opts::new("load_reports_unreadable_total", "Reports of load in answers that could not be read."),
+                &["cluster", "role"],
+            )?,
             ejections: IntCounterVec::new(
                 Opts::new("ejections_total", "Members that were ejected because requests failed on them, by reason."),
                 &["cluster", "role", "node", "reason"],
@@ -147,7 +153,7 @@ impl Metrics {
     }
 
     fn register(&self) -> Result<(), prometheus::Error> {
-        let all: [Box<dyn prometheus::core::Collector>; 17] = [
+        let all: [Box<dyn prometheus::core::Collector>; 18] = [
             Box::new(self.requests.clone()),
             Box::new(self.seconds.clone()),
             Box::new(self.connections.clone()),
@@ -155,6 +161,7 @@ impl Metrics {
             Box::new(self.not_retried.clone()),
             Box::new(self.sessions_moved.clone()),
             Box::new(self.cookies_ignored.clone()),
+            Box::new(self.reports_unreadable.clone()),
             Box::new(self.ejections.clone()),
             Box::new(self.queued.clone()),
             Box::new(self.refused.clone()),
@@ -180,6 +187,7 @@ impl Metrics {
             reused_connections: connections("reused"),
             retries: self.retries.with_label_values(&labels),
             cookies_ignored: self.cookies_ignored.with_label_values(&labels),
+            reports_unreadable: self.reports_unreadable.with_label_values(&labels),
             rare: Rare {
                 cluster: cluster.as_str().to_owned(),
                 role,
@@ -278,6 +286,11 @@ impl PoolMetrics {
     /// Counts a request whose affinity cookie none of the keys has made.
     pub fn cookie_ignored(&self) {
         self.cookies_ignored.inc();
+    }
+
+    /// Counts a report of load in an answer that cannot be read, or says nothing of the node's utilisation.
+    pub fn load_report_unreadable(&self) {
+        self.reports_unreadable.inc();
     }
 
     /// Counts an attempt beyond the first.

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderMap, HeaderValue, StatusCode};
-use pingora::http::RequestHeader;
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 
 use super::admit::Admitted;
 use super::attempts::{AttemptFailed, Attempts, NoMember, why_moved};
-use super::headers;
+use super::{headers, load};
 use crate::affinity::{Found, Source, hash};
 use crate::classify::{Class, Decision, canonical_path};
 use crate::config::{Affinity, Algorithm, Listener};
@@ -267,12 +267,14 @@ impl Context {
         Some(peer)
     }
 
-    /// Takes in the final status of the member's answer.
-    pub(super) fn answered(&mut self, status: u16, registry: &Registry) {
+    /// Takes in the final header of the member's answer, and takes out what is for us.
+    pub(super) fn answered(&mut self, response: &mut ResponseHeader, registry: &Registry) {
         let now = *self.first_byte.get_or_insert_with(Instant::now);
-        if let Some(route) = &self.route {
-            self.attempts.answered(status, now, route, registry);
+        let Some(route) = &self.route else { return };
+        if let (Some(view), Some(lease)) = (route.view(), self.attempts.lease()) {
+            load::take_report(response, &view.pool, lease.node(), now);
         }
+        self.attempts.answered(response.status.as_u16(), now, route, registry);
     }
 
     /// Whether the request is tried again after an attempt that failed so.

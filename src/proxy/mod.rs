@@ -9,6 +9,7 @@ mod door;
 mod failure;
 mod harden;
 mod headers;
+mod load;
 mod redirect;
 mod reply;
 
@@ -283,7 +284,7 @@ impl ProxyHttp for Proxy {
     ) -> Result<()> {
         let last = !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS;
         if last {
-            context.answered(response.status.as_u16(), &self.registry);
+            context.answered(response, &self.registry);
         }
         if self.drain.begun() {
             // The request came before the stop, so it could not be told then that it is the connection's last.

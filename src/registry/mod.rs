@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 pub use self::snapshot::Snapshot;
 use self::state::{ClusterState, NodeState};
 use crate::classify::Classifier;
-use crate::config::{Cluster, Config, HealthProbe, Secret};
+use crate::config::{AgentCheck, Cluster, Config, HealthProbe, Secret};
 use crate::health::passive::Change;
 use crate::health::{State, Transition};
 use crate::ids::{Endpoint, Role};
@@ -125,6 +125,7 @@ impl Registry {
         // What was found out about the old address says nothing of the new one.
         node.health = node.health.map(crate::health::Health::forget);
         node.up_since = [None; 2];
+        node.agent = AgentState::default();
         cluster.forget(index.node, &Endpoint::ALL);
         self.publish(&clusters, now);
         true
@@ -167,12 +168,21 @@ impl Registry {
         })
     }
 
-    /// Takes in what a node's agent says. Returns what holds now, if that is news.
-    pub fn record_agent(&self, index: NodeIndex, reply: &Reply, now: Instant) -> Option<AgentState> {
+    /// Takes in what a node's agent says at `address`; one of an address that the node has left does not count. Returns
+    /// what holds now, if that is news.
+    pub fn record_agent(&self, index: NodeIndex, address: IpAddr, reply: &Reply, now: Instant) -> Option<AgentState> {
         self.change_node(index, now, |node| {
             let before = node.agent.wanted;
-            let changed = node.agent.apply(reply);
+            let changed = node.address == Some(address) && node.agent.apply(reply);
             node.warm_up_after(before, node.agent.wanted, now);
+            (changed.then_some(node.agent), changed)
+        })?
+    }
+
+    /// Takes in that a node's agent has fallen silent. Returns what holds now, if that is news.
+    pub fn record_silent_agent(&self, index: NodeIndex, now: Instant) -> Option<AgentState> {
+        self.change_node(index, now, |node| {
+            let changed = node.agent.forget_load();
             (changed.then_some(node.agent), changed)
         })?
     }
@@ -245,6 +255,14 @@ impl Registry {
         self.used().into_iter().filter(|&(index, endpoint)| is_probed(index, endpoint)).collect()
     }
 
+    /// The nodes whose agents are to be asked, and how.
+    pub fn agents(&self) -> Vec<(NodeIndex, AgentCheck)> {
+        let mut nodes: Vec<NodeIndex> = self.used().into_iter().map(|(index, _)| index).collect();
+        nodes.dedup(); // those of a node stand together
+        let check = |index: NodeIndex| agent_check(self.config.clusters.get(index.cluster)?, index.node);
+        nodes.into_iter().filter_map(|index| Some((index, check(index)?))).collect()
+    }
+
     /// The endpoints of nodes that some pool leads to.
     fn used(&self) -> Vec<(NodeIndex, Endpoint)> {
         let mut used = Vec::new();
@@ -289,6 +307,14 @@ pub fn probe_policy(cluster: &Cluster, node: usize) -> crate::config::HealthPoli
     let worker = cluster.nodes.get(node).is_some_and(|node| node.roles.contains(&Role::Worker));
     let role = if worker { Role::Worker } else { Role::Manager };
     cluster.pools[role.index()].health
+}
+
+/// How a node's agent is asked: as the settings of the worker pool say if the node is in it and they name an agent, else
+/// as those of the manager pool. A dual node has one agent.
+pub fn agent_check(cluster: &Cluster, node: usize) -> Option<AgentCheck> {
+    let roles = &cluster.nodes.get(node)?.roles;
+    let asked = [Role::Worker, Role::Manager].into_iter().filter(|role| roles.contains(role));
+    asked.filter_map(|role| cluster.pools[role.index()].load.agent).next()
 }
 
 fn node_mut(clusters: &mut [ClusterState], index: NodeIndex) -> Option<&mut NodeState> {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Ejection;
+use super::{Ejection, agent_check};
 use crate::config::{Cluster, Config, HealthProbe, NodeHost, Secret};
 use crate::health::passive::{self, Outliers, Recorder};
 use crate::health::{Health, State};
@@ -115,9 +115,12 @@ impl Builder<'_> {
             outliers.retain(nodes.iter().copied()); // all are new, so nothing changes
             outliers
         });
-        // An agent may set a limit at any time.
-        let everyone = settings.max_in_flight.is_some() || settings.load.agent.is_some();
-        let is_limited = |&node: &usize| everyone || cluster.nodes.get(node).is_some_and(|n| n.max_in_flight.is_some());
+        let is_limited = |&node: &usize| {
+            settings.max_in_flight.is_some()
+                || cluster.nodes.get(node).is_some_and(|node| node.max_in_flight.is_some())
+                // An agent may set a limit at any time.
+                || agent_check(cluster, node).is_some()
+        };
         let limited = nodes.iter().copied().filter(is_limited).collect();
         let sessions = Sessions::new(&settings.affinity, self.affinity_keys, cluster, role, &nodes);
         let queues = nodes.into_iter().map(|node| (node, Arc::new(Queue::new(settings.queue)))).collect();

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::pool::{Ask, Choice, Picked, PoolView, Session};
+use crate::pool::{Ask, Choice, Picked, PoolView, Session, Standing};
 
 const SEPARATED: &str = "
 listeners:
@@ -176,8 +176,58 @@ fn operators_take_nodes_out_and_put_them_back() {
     assert_eq!(registry.set_admin_state(node(1), AdminState::Ready, now), Some(AdminState::Ready));
     assert_eq!(registry.snapshot().generation, generation, "nothing has changed");
     assert_eq!(registry.set_admin_state(node(9), AdminState::Ready, now), None);
-    let reply = crate::report::agent::parse(b"maint 50%\n").unwrap();
-    assert_eq!(registry.record_agent(node(2), &reply, now).unwrap().weight, 50);
-    assert_eq!(picked(&registry, Role::Worker, 4), ["wk-1"], "its agent says no");
-    assert_eq!(registry.record_agent(node(2), &reply, now), None, "no news");
+}
+
+const AGENT: &str = "load: { agent: { port: 7777 } }";
+
+#[test]
+fn what_a_nodes_agent_says_is_obeyed() {
+    let registry = registry(&SEPARATED.replace("health: { rise", &format!("{AGENT}, health: {{ rise")));
+    let (home, elsewhere) = (IpAddr::from([192, 0, 2, 11]), IpAddr::from([192, 0, 2, 99]));
+    registry.record_address(node(2), IpAddr::from([192, 0, 2, 12]), Instant::now());
+    let says = |address: IpAddr, line: &str| {
+        let reply = crate::report::agent::parse(format!("{line}\n").as_bytes()).unwrap();
+        registry.record_agent(node(1), address, &reply, Instant::now()).is_some()
+    };
+    let workers = || picked(&registry, Role::Worker, 4);
+    assert_eq!(workers(), ["wk-1", "wk-2"]);
+    for word in ["drain", "maint", "down", "0%"] {
+        assert!(says(home, word) && !says(home, word), "{word}: told once");
+        assert_eq!(workers(), ["wk-2"], "{word}");
+        assert!(says(home, "ready up 100%"));
+        assert_eq!(workers(), ["wk-1", "wk-2"], "{word}");
+    }
+    assert!(!says(elsewhere, "down"), "from where it is not");
+
+    let member = |registry: &Registry| {
+        let snapshot = registry.snapshot();
+        let view = snapshot.pool(0, None, Role::Worker, Endpoint::Servlet).unwrap();
+        let member = &view.members()[0];
+        (member.weight, member.limit, member.standing)
+    };
+    assert!(says(home, "50% maxconn:3 drain"));
+    assert_eq!(member(&registry), (50, Some(3), Standing::Draining));
+    assert!(registry.record_silent_agent(node(1), Instant::now()).is_some());
+    assert_eq!(member(&registry), (100, None, Standing::Draining), "what somebody decided stays");
+    assert!(registry.record_silent_agent(node(1), Instant::now()).is_none(), "told once");
+    registry.record_address(node(1), elsewhere, Instant::now());
+    assert_eq!(member(&registry), (100, None, Standing::Unknown), "it moved: another agent speaks for it");
+}
+
+#[test]
+fn a_node_has_one_agent() {
+    let pools = |worker: &str, manager: &str| {
+        let pools = format!("pools: {{ worker: {{ {worker} }}, manager: {{ {manager} }} }}");
+        let dual = SEPARATED
+            .replace("product: esb", "product: esb\n    mode: dual")
+            .replace("[manager] }", "[worker, manager] }")
+            .replace("pools: { worker: { health: { rise: 1, fall: 2 } } }", &pools);
+        let agents = registry(&dual).agents().into_iter();
+        agents.map(|(index, check)| (index.node, check.port)).collect::<Vec<_>>()
+    };
+    let other = AGENT.replace("7777", "8888");
+    assert_eq!(pools("", ""), []);
+    assert_eq!(pools(AGENT, &other), [(0, 7777), (1, 7777), (2, 7777)]);
+    assert_eq!(pools("", &other), [(0, 8888)]);
+    assert_eq!(pools(AGENT, ""), [(0, 7777), (1, 7777), (2, 7777)]);
 }

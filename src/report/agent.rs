@@ -4,6 +4,8 @@
 //! Words stand between spaces, tabs and commas, in any order; letters have no case. If several are of one kind, the last
 //! counts. What the line does not speak of stays as the node said last ([`AgentState::apply`]).
 
+use std::fmt;
+
 use crate::member::AdminState;
 
 /// Bytes of a reply that are read.
@@ -35,6 +37,14 @@ pub struct Reply {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Incomplete;
 
+impl fmt::Display for Incomplete {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no whole line")
+    }
+}
+
+impl std::error::Error for Incomplete {}
+
 /// What a node has said up to now, in one reply or the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AgentState {
@@ -65,6 +75,63 @@ impl AgentState {
             max_in_flight: reply.max_in_flight.or(before.max_in_flight),
         };
         *self != before
+    }
+
+    /// Takes in that nothing has been heard for long. How much the node could take has changed since, so what is
+    /// configured holds again; what somebody has decided (that it is down, or is to be left alone) still holds. Returns
+    /// whether that changed something.
+    pub fn forget_load(&mut self) -> bool {
+        let before = *self;
+        let AgentState { weight, max_in_flight, .. } = AgentState::default();
+        *self = AgentState { weight, max_in_flight, ..before };
+        *self != before
+    }
+}
+
+impl fmt::Display for AgentState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let up = if self.up { "up" } else { "down" };
+        write!(f, "{up}, {}, {}% of its weight", self.wanted.as_str(), self.weight)?;
+        match self.max_in_flight {
+            None => Ok(()),
+            Some(usize::MAX) => write!(f, ", any number in flight"),
+            Some(limit) => write!(f, ", at most {limit} in flight"),
+        }
+    }
+}
+
+/// Checks in a row without a reply after which a node's report of its load is forgotten.
+const SILENCE: u32 = 3;
+
+/// Whether an agent answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Contact {
+    /// Checks in a row without a reply.
+    missed: u32,
+}
+
+/// A change of whether an agent answers, for the caller to log or to act on once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// The first check without a reply.
+    Nothing,
+    /// The third in a row: see [`AgentState::forget_load`].
+    NothingForLong,
+    /// A reply after checks without one.
+    Again,
+}
+
+impl Contact {
+    /// Takes in whether a check brought a reply.
+    pub fn record(&mut self, replied: bool) -> Option<Heard> {
+        let before = self.missed;
+        self.missed = if replied { 0 } else { before.saturating_add(1).min(SILENCE) };
+        match (before, self.missed) {
+            (1.., 0) => Some(Heard::Again),
+            (0, 1) => Some(Heard::Nothing),
+            (before, SILENCE) if before < SILENCE => Some(Heard::NothingForLong),
+            _ => None,
+        }
     }
 }
 
@@ -234,6 +301,37 @@ mod tests {
         assert_eq!(state, expected);
         assert!(state.apply(&read("up")));
         assert_eq!(state, AgentState { up: true, ..expected });
+    }
+
+    #[test]
+    fn what_is_forgotten_is_how_much_the_node_can_take() {
+        let mut state = AgentState::default();
+        assert!(!state.forget_load());
+        state.apply(&read("50% maxconn:9 drain down"));
+        assert_eq!(state.to_string(), "down, draining, 50% of its weight, at most 9 in flight");
+        assert!(state.forget_load() && !state.forget_load());
+        assert_eq!(state, AgentState { up: false, wanted: AdminState::Draining, ..AgentState::default() });
+        assert_eq!(state.to_string(), "down, draining, 100% of its weight");
+        state.apply(&read("maxconn:0"));
+        assert_eq!(state.to_string(), "down, draining, 100% of its weight, any number in flight");
+        assert!(state.forget_load());
+    }
+
+    #[test]
+    fn silence_is_told_once() {
+        // `+` is a reply; what is told then: `n`othing heard, nothing for `l`ong, heard `a`gain.
+        for (checks, expected) in
+            [("++++", "...."), ("-+", "na"), ("+--++", ".n.a."), ("-----++-", "n.l..a.n"), ("--+--+---+", "n.an.an.la")]
+        {
+            let mut contact = Contact::default();
+            let told = checks.chars().map(|check| match contact.record(check == '+') {
+                None => '.',
+                Some(Heard::Nothing) => 'n',
+                Some(Heard::NothingForLong) => 'l',
+                Some(Heard::Again) => 'a',
+            });
+            assert_eq!(told.collect::<String>(), expected, "{checks}");
+        }
     }
 
     proptest! {

@@ -1,8 +1,5 @@
 //! What nodes report of their load: with their answers ([`orca`]), or when they are asked on a port of their own
-//! ([`agent`]); and how long a report counts ([`faded`]).
+//! ([`agent`]). How long and how much a report of load counts is the matter of [`crate::select`].
 
 pub mod agent;
-pub mod faded;
 pub mod orca;
-
-pub use self::faded::{Faded, LoadCell, weight_factor};

@@ -165,11 +165,41 @@ mod tests {
         for (position, load) in [(0, 0.4 + HALVES), (1, 0.4 + HALVES), (2, 0.4)] {
             bench.gauge(position).report(load, Moment::default());
         }
-        assert_close(&shares_at(&bench, &algorithm, 10), &[0.4, 0.2, 0.4]); // 2/2 : 1/2 : 1
-        // Half way to the mean: the differences are half as large.
-        let root = std::f64::consts::SQRT_2;
-        assert_close(&shares_at(&bench, &algorithm, 15), &[2.0, 1.0, root].map(|part| part / (3.0 + root)));
-        assert_close(&shares_at(&bench, &algorithm, 20), &[0.5, 0.25, 0.25]);
+        assert_close(&shares_at(&bench, &algorithm, 1), &[0.4, 0.2, 0.4]); // 2/2 : 1/2 : 1
+    }
+
+    #[test]
+    fn stale_reports_fade_out() {
+        // (`fade`, age of the report, how far the difference of the two loads counts), in seconds.
+        for (fade, age, counts) in [
+            (10, 10, 1.0),
+            (10, 15, 0.5),
+            (10, 20, 0.0),
+            (10, 3_600, 0.0),
+            (2, 2, 1.0),
+            (2, 3, 0.5),
+            (2, 4, 0.0),
+            (60, 60, 1.0),
+            (60, 90, 0.5),
+        ] {
+            let bench = Bench::new(&[1, 1]);
+            let algorithm = LoadAware::new(&bench.candidates(), Duration::from_secs(fade));
+            bench.gauge(0).report(0.4 + 2.0 * HALVES, Moment::default());
+            bench.gauge(1).report(0.4, Moment::default());
+            let ratio = (2.0_f64 * counts).exp2(); // a quarter of the other's share, if it counts wholly
+            assert_close(&shares_at(&bench, &algorithm, age), &[1.0 / (1.0 + ratio), ratio / (1.0 + ratio)]);
+        }
+    }
+
+    #[test]
+    fn who_has_fallen_silent_counts_as_the_mean_of_the_others() {
+        let bench = Bench::new(&[1; 3]);
+        let algorithm = LoadAware::new(&bench.candidates(), FADE);
+        bench.gauge(0).report(0.9, Moment::default());
+        for (position, load) in [(1, 0.3), (2, 0.3)] {
+            bench.gauge(position).report(load, Moment::after(2 * FADE));
+        }
+        assert_close(&shares_at(&bench, &algorithm, 20), &[1.0 / 3.0; 3]);
     }
 
     #[test]

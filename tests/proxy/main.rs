@@ -5,6 +5,7 @@ mod connections;
 mod failures;
 mod headers;
 mod health;
+mod load_reports;
 mod observing;
 mod origin;
 mod patience;

@@ -1,6 +1,6 @@
 //! Nodes for tests: the program's own stub node, nodes that the test plays itself, and a node that is not there.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
@@ -59,8 +59,16 @@ pub(crate) struct RawNode {
 impl RawNode {
     /// Serves every connection on a thread of its own. An error of `serve` ends its connection.
     pub(crate) fn start(serve: impl Fn(Client) -> std::io::Result<()> + Send + Sync + 'static) -> RawNode {
+        RawNode::start_at(Ipv4Addr::LOCALHOST, serve)
+    }
+
+    /// The same at an address of its own, of those that are loopback (127.0.0.0/8).
+    pub(crate) fn start_at(
+        address: Ipv4Addr,
+        serve: impl Fn(Client) -> std::io::Result<()> + Send + Sync + 'static,
+    ) -> RawNode {
         let serve = Arc::new(serve);
-        RawNode::accept(move |connection| {
+        RawNode::accept(address, move |connection| {
             let serve = Arc::clone(&serve);
             // Not joined: it ends with its connection.
             std::thread::spawn(move || serve(connection));
@@ -71,12 +79,12 @@ impl RawNode {
     pub(crate) fn by_hand() -> (RawNode, Connections) {
         let (sender, receiver) = channel();
         // A test that needs no further connection drops the receiver.
-        let node = RawNode::accept(move |connection| drop(sender.send(connection)));
+        let node = RawNode::accept(Ipv4Addr::LOCALHOST, move |connection| drop(sender.send(connection)));
         (node, Connections(receiver))
     }
 
-    fn accept(handle: impl Fn(Client) + Send + 'static) -> RawNode {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("cannot listen");
+    fn accept(address: Ipv4Addr, handle: impl Fn(Client) + Send + 'static) -> RawNode {
+        let listener = TcpListener::bind((address, 0)).expect("cannot listen");
         let address = listener.local_addr().expect("a listener has an address");
         let stopping = Arc::new(AtomicBool::new(false));
         let stop = Arc::clone(&stopping);

@@ -87,7 +87,7 @@ impl World {
                 let node = Arc::new(Node::new(self.pool.cluster.clone(), id));
                 self.members.insert(index, (node, 1 + self.below(4) as u32, Standing::Ready));
             }
-            (0 | 1 | 2, _, Some(index)) => drop(self.members.remove(&index)),
+            (0..=2, _, Some(index)) => drop(self.members.remove(&index)),
             (change, _, Some(index)) => {
                 let standings =
                     [Standing::Down, Standing::Draining, Standing::Maintenance, Standing::Ejected, Standing::Ready];
