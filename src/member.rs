@@ -26,6 +26,9 @@ pub enum AdminState {
 }
 
 impl AdminState {
+    /// All of them.
+    pub const ALL: [AdminState; 3] = [AdminState::Ready, AdminState::Draining, AdminState::Maintenance];
+
     /// The word used in logs and in the admin API.
     pub const fn as_str(self) -> &'static str {
         match self {
