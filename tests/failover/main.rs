@@ -1,0 +1,9 @@
+//! What is promised when workers crash, hang, are restarted or are full: real processes, killed with real signals, under
+//! load. What the clients sent, what the balancer counted and what the nodes wrote down is held against each other.
+
+mod crashes;
+mod hanging;
+#[path = "../support/mod.rs"]
+mod support;
+mod traffic;
+mod worker;
