@@ -52,6 +52,7 @@ pub mod registry;
 pub mod report;
 pub mod retry;
 pub mod select;
+pub mod sessions;
 pub mod tenant;
 pub mod throttle;
 pub mod upstream;

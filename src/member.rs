@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{ClusterName, Endpoint, NodeId};
 use crate::queue::Queue;
 use crate::select::{Gauge, InFlight, Moment};
+use crate::sessions::SessionsLeft;
 
 /// What operators, or the node's own agent, want of a node.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -25,6 +26,9 @@ pub enum AdminState {
 }
 
 impl AdminState {
+    /// All of them.
+    pub const ALL: [AdminState; 3] = [AdminState::Ready, AdminState::Draining, AdminState::Maintenance];
+
     /// The word used in logs and in the admin API.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -44,12 +48,19 @@ pub struct Node {
     gauges: [Arc<Gauge>; 2],
     /// By [`Endpoint::index`]: where requests wait for room on it. Empty where there is always room.
     queues: [OnceLock<Vec<Arc<Queue>>>; 2],
+    sessions_left: SessionsLeft,
 }
 
 impl Node {
     /// A node without requests.
     pub fn new(cluster: ClusterName, id: NodeId) -> Self {
-        Node { cluster, id, gauges: [(); 2].map(|()| Arc::new(Gauge::new())), queues: Default::default() }
+        Node {
+            cluster,
+            id,
+            gauges: [(); 2].map(|()| Arc::new(Gauge::new())),
+            queues: Default::default(),
+            sessions_left: SessionsLeft::new(),
+        }
     }
 
     /// The cluster it belongs to.
@@ -65,6 +76,11 @@ impl Node {
     /// The load of one of its endpoints.
     pub fn gauge(&self, endpoint: Endpoint) -> &Arc<Gauge> {
         &self.gauges[endpoint.index()]
+    }
+
+    /// The sessions that it has left while it is draining.
+    pub fn sessions_left(&self) -> &SessionsLeft {
+        &self.sessions_left
     }
 
     /// Says where requests wait for room on an endpoint. Counts the first time only.

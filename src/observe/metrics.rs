@@ -12,6 +12,7 @@ use prometheus::{
 
 use crate::health::passive::{Change, Standing};
 use crate::ids::{ClusterName, Endpoint, Name, NodeId, Role};
+use crate::member::AdminState;
 use crate::pool::Pool;
 use crate::retry::GiveUp;
 
@@ -43,6 +44,10 @@ pub struct Metrics {
     client_connections: IntGauge,
     connections_refused: IntCounterVec,
     snapshot: IntGauge,
+    member_state: IntGaugeVec,
+    draining_sessions: IntGaugeVec,
+    admin_changes: IntCounterVec,
+    admin_refused: IntCounterVec,
 }
 
 /// The counters of one role of one cluster.
@@ -140,6 +145,22 @@ impl Metrics {
                 &["reason"],
             )?,
             snapshot: IntGauge::new("snapshot_generation", "Grows each time members, addresses or health change.")?,
+            member_state: IntGaugeVec::new(
+                Opts::new("member_state", "1 for the state that a member of a pool is in, 0 for all others."),
+                &["cluster", "role", "endpoint", "node", "state"],
+            )?,
+            draining_sessions: IntGaugeVec::new(
+                Opts::new("draining_sessions", "Sessions that were seen on a draining node and may live; else 0."),
+                &["cluster", "node"],
+            )?,
+            admin_changes: IntCounterVec::new(
+                Opts::new("admin_changes_total", "Nodes that were set to another state through the admin API."),
+                &["state"],
+            )?,
+            admin_refused: IntCounterVec::new(
+                Opts::new("admin_refused_total", "Requests to the admin API without the right to ask, by reason."),
+                &["reason"],
+            )?,
             collected,
         };
         metrics.register()?;
@@ -147,7 +168,7 @@ impl Metrics {
     }
 
     fn register(&self) -> Result<(), prometheus::Error> {
-        let all: [Box<dyn prometheus::core::Collector>; 17] = [
+        let all: [Box<dyn prometheus::core::Collector>; 21] = [
             Box::new(self.requests.clone()),
             Box::new(self.seconds.clone()),
             Box::new(self.connections.clone()),
@@ -165,6 +186,10 @@ impl Metrics {
             Box::new(self.client_connections.clone()),
             Box::new(self.connections_refused.clone()),
             Box::new(self.snapshot.clone()),
+            Box::new(self.member_state.clone()),
+            Box::new(self.draining_sessions.clone()),
+            Box::new(self.admin_changes.clone()),
+            Box::new(self.admin_refused.clone()),
         ];
         all.into_iter().try_for_each(|metric| self.collected.register(metric))
     }
@@ -227,6 +252,30 @@ impl Metrics {
     pub fn in_flight(&self, cluster: &ClusterName, node: &NodeId, requests: usize) {
         let requests = i64::try_from(requests).unwrap_or(i64::MAX);
         self.in_flight.with_label_values(&[cluster.as_str(), node.as_str()]).set(requests);
+    }
+
+    /// Shows what is known of a member of a pool.
+    pub fn member_state(&self, pool: &Pool, node: &NodeId, present: crate::pool::Standing) {
+        for state in crate::pool::Standing::WORDS {
+            let labels = [pool.cluster.as_str(), pool.role.as_str(), pool.endpoint.as_str(), node.as_str(), state];
+            self.member_state.with_label_values(&labels).set(i64::from(state == present.as_str()));
+        }
+    }
+
+    /// Shows how many sessions a draining node has left.
+    pub fn draining_sessions(&self, cluster: &ClusterName, node: &NodeId, sessions: usize) {
+        let sessions = i64::try_from(sessions).unwrap_or(i64::MAX);
+        self.draining_sessions.with_label_values(&[cluster.as_str(), node.as_str()]).set(sessions);
+    }
+
+    /// Counts a node that an operator has set to another state.
+    pub fn admin_change(&self, state: AdminState) {
+        self.admin_changes.with_label_values(&[state.as_str()]).inc();
+    }
+
+    /// Counts a request to the admin API that had no right to ask.
+    pub fn admin_refused(&self, reason: &str) {
+        self.admin_refused.with_label_values(&[reason]).inc();
     }
 
     /// Counts access lines that were dropped.

@@ -65,7 +65,11 @@ impl Standing {
         !matches!(self, Standing::Down | Standing::Maintenance)
     }
 
-    /// The word used in logs and in the admin API.
+    /// All that [`Standing::as_str`] returns.
+    pub const WORDS: [&'static str; 8] =
+        ["ready", "starting", "unknown", "ejected", "trial", "draining", "down", "maintenance"];
+
+    /// The word used in logs, in metrics and in the admin API.
     pub const fn as_str(self) -> &'static str {
         match self {
             Standing::Ready => "ready",
@@ -172,6 +176,12 @@ mod tests {
             _ => Standing::Maintenance,
         };
         Contender { standing, backup: letter.is_ascii_lowercase(), weight: 2 }
+    }
+
+    #[test]
+    fn every_standing_has_a_word_of_its_own() {
+        let words = "RSUETDXM".chars().map(|letter| contender(letter).standing.as_str());
+        assert_eq!(words.collect::<Vec<_>>(), Standing::WORDS);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use log::info;
+use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 use smallvec::SmallVec;
@@ -110,7 +111,7 @@ impl Attempts {
             Ok(chosen) => chosen,
             Err(queue) => self.wait(session, route, registry, &queue).await?,
         };
-        self.take(chosen, route)
+        self.take(chosen, route, session.req_header())
     }
 
     /// A member, or where to wait for one.
@@ -166,12 +167,12 @@ impl Attempts {
         }
     }
 
-    fn take(&mut self, chosen: Chosen, route: &mut Route) -> Result<(), NoMember> {
+    fn take(&mut self, chosen: Chosen, route: &mut Route, request: &RequestHeader) -> Result<(), NoMember> {
         let Chosen { snapshot, position, lease, trial } = chosen;
         route.renew(snapshot);
         let (pool, member) = route.member(position).ok_or(NoMember::NoneReady)?;
         if self.count == 0 {
-            route.note_session(pool, member.index);
+            route.note_session(pool, member, request);
         } else {
             pool.metrics.retried();
         }

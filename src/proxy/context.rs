@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
@@ -12,7 +13,7 @@ use pingora::upstreams::peer::HttpPeer;
 use super::admit::Admitted;
 use super::attempts::{AttemptFailed, Attempts, NoMember, why_moved};
 use super::headers;
-use crate::affinity::{Found, Source, hash};
+use crate::affinity::{Found, Source, hash, values};
 use crate::classify::{Class, Decision, canonical_path};
 use crate::config::{Affinity, Algorithm, Listener};
 use crate::edge::{Exchange, RequestPass};
@@ -20,8 +21,9 @@ use crate::ids::{ClusterName, Endpoint, Role};
 use crate::observe::access::Entry;
 use crate::observe::metrics::Metrics;
 use crate::origin::Client;
-use crate::pool::{Member, Pool, PoolView, Session as Stay};
+use crate::pool::{Member, Pool, PoolView, Session as Stay, Standing};
 use crate::registry::{Registry, Snapshot};
+use crate::sessions::SessionName;
 use crate::tenant::TenantPass;
 
 /// The status that the client got, if it got more than interim ones.
@@ -77,6 +79,8 @@ pub(super) struct Route {
     partition: Option<usize>,
     /// The path for the node, if it is not the received one.
     forward: Option<Box<[u8]>>,
+    /// Whose request it is, if the pool keeps sessions.
+    client: Option<IpAddr>,
     /// What the request tells of its session.
     pub(super) session: Stay,
     /// The hash that names its member, if the pool balances by one.
@@ -89,8 +93,8 @@ impl Route {
         let Decision { cluster, role, class, tenant, forward } = decision;
         let tenant = tenant.map(|tenant| Box::from(&*tenant));
         let forward = forward.map(|path| Box::from(&*path));
-        let (partition, session, key) = (None, Stay::None, 0);
-        Route { snapshot, cluster, role, endpoint, class, tenant, partition, forward, session, key }
+        let (partition, client, session, key) = (None, None, Stay::None, 0);
+        Route { snapshot, cluster, role, endpoint, class, tenant, partition, forward, client, session, key }
     }
 
     /// Keeps the tenant and its partition: from the path, or else from the `host`.
@@ -123,7 +127,7 @@ impl Route {
         let source = Source { client, headers: &request.headers, tenant: self.tenant.as_deref(), path: &path };
         let session = view.pool.sessions.find(&source, received);
         let key = if by_hash { hash(&settings.hash.by, &source).hash } else { 0 };
-        (self.session, self.key) = (session, key);
+        (self.client, self.session, self.key) = (Some(client), session, key);
     }
 
     /// The pool that the request is for.
@@ -158,17 +162,33 @@ impl Route {
     }
 
     /// Counts what becomes of the request's session, now that its first member is chosen.
-    pub(super) fn note_session(&self, pool: &Pool, chosen: usize) {
+    pub(super) fn note_session(&self, pool: &Pool, chosen: &Member, request: &RequestHeader) {
         match self.session {
             Stay::Found(Found::Forged) => pool.metrics.cookie_ignored(),
             Stay::Found(Found::Gone) => pool.metrics.session_moved("gone"),
             _ => {}
         }
-        if let (Some(node), Some(view)) = (self.session_node(), self.view())
-            && node != chosen
+        let Some(node) = self.session_node() else { return };
+        if node != chosen.index {
+            if let Some(view) = self.view() {
+                pool.metrics.session_moved(why_moved(view, node));
+            }
+        } else if chosen.standing == Standing::Draining
+            && let Some(session) = self.session_name(pool, request)
         {
-            pool.metrics.session_moved(why_moved(view, node));
+            chosen.node.sessions_left().note(session, Instant::now());
         }
+    }
+
+    /// What tells the request's session from others: the id that the node gave it, or else the client's address.
+    fn session_name<'r>(&self, pool: &Pool, request: &'r RequestHeader) -> Option<SessionName<'r>> {
+        let cookie = match &pool.settings.affinity {
+            Affinity::Route { cookie } => cookie,
+            _ => "JSESSIONID",
+        };
+        let cookies = request.headers.get_all(COOKIE).into_iter().map(HeaderValue::as_bytes);
+        let id = values(cookies, cookie).find(|id| !id.is_empty()).map(SessionName::Id);
+        id.or_else(|| self.client.map(SessionName::Client))
     }
 
     /// The member that was asked last.

@@ -4,6 +4,7 @@
 //! said and publishes a whole new [`Snapshot`] when something changed that a request could notice. Requests read a
 //! snapshot without a lock.
 
+mod shown;
 mod snapshot;
 mod state;
 #[cfg(test)]
@@ -16,6 +17,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
+pub use self::shown::{ShownMember, ShownNode, ShownPool};
 pub use self::snapshot::Snapshot;
 use self::state::{ClusterState, NodeState};
 use crate::classify::Classifier;
@@ -125,6 +127,7 @@ impl Registry {
         // What was found out about the old address says nothing of the new one.
         node.health = node.health.map(crate::health::Health::forget);
         node.up_since = [None; 2];
+        node.node.sessions_left().forget(now);
         cluster.forget(index.node);
         self.publish(&clusters, now);
         true
@@ -180,8 +183,11 @@ impl Registry {
         change: impl FnOnce(&mut NodeState) -> (T, bool),
     ) -> Option<T> {
         let mut clusters = self.state.lock();
-        let (result, changed) = change(node_mut(&mut clusters, index)?);
+        let node = node_mut(&mut clusters, index)?;
+        let (result, changed) = change(node);
         if changed {
+            // Before the snapshot: requests that see it are to be counted.
+            node.count_sessions_left(now);
             self.publish(&clusters, now);
         }
         Some(result)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Ejection;
-use crate::config::{Cluster, Config, HealthProbe, NodeHost, Secret};
+use crate::config::{Cluster, Config, HealthProbe, NodeHost, PoolSettings, Secret};
 use crate::health::passive::{self, Outliers, Recorder};
 use crate::health::{Health, State};
 use crate::ids::{Endpoint, Role};
@@ -233,12 +233,32 @@ impl NodeState {
     ) -> Standing {
         let up_for = self.up_since[endpoint.index()].map(|since| now.saturating_duration_since(since));
         Standing::of(&Facts {
-            admin: self.admin.max(self.agent.wanted),
+            admin: self.wanted(),
             health: self.health[endpoint.index()].state(),
             agent_down: !self.agent.up,
             passive,
             up_for: up_for.filter(|&up_for| up_for < slow_start),
         })
+    }
+
+    /// Its configured weight, times what its agent says in percent.
+    pub(super) fn weight(&self, node: &crate::config::Node) -> u32 {
+        u32::from(node.weight).saturating_mul(self.agent.weight)
+    }
+
+    /// Requests that may be in flight on one of its endpoints.
+    pub(super) fn limit(&self, node: &crate::config::Node, settings: &PoolSettings) -> Option<usize> {
+        self.agent.max_in_flight.or(node.max_in_flight).or(settings.max_in_flight)
+    }
+
+    /// What operators and its agent want of it: the stricter one counts.
+    fn wanted(&self) -> AdminState {
+        self.admin.max(self.agent.wanted)
+    }
+
+    /// Begins or ends counting the sessions that it has left.
+    pub(super) fn count_sessions_left(&self, now: Instant) {
+        self.node.sessions_left().set_draining(self.wanted() == AdminState::Draining, now);
     }
 
     /// Who comes back from maintenance begins as if it had just come up.

@@ -1,5 +1,6 @@
 //! The balancer as a whole, in front of stub nodes and of nodes that a test plays itself.
 
+mod admin_api;
 mod commands;
 mod connections;
 mod failures;
