@@ -3,7 +3,10 @@
 
 mod crashes;
 mod hanging;
+mod sessions;
 #[path = "../support/mod.rs"]
 mod support;
+mod tenants;
 mod traffic;
+mod waiting;
 mod worker;
