@@ -3,6 +3,8 @@
 
 mod crashes;
 mod hanging;
+mod operator;
+mod rolling;
 mod sessions;
 #[path = "../support/mod.rs"]
 mod support;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
+use crate::operator::{self, set_state};
 use crate::support::client::{Client, Request, Response};
 use crate::support::elb::Elb;
 use crate::support::topology::{HOST, Topology};
@@ -170,6 +171,35 @@ fn sessions_stay_when_others_crash_and_move_once_when_their_own_member_does() {
         wait_until("w3 gets a session", || Browser::begin(elb.web()).node == "w3");
         own.iter_mut().chain(&mut others).for_each(Browser::stays);
         assert_eq!(all_moved(&elb), own.len() as f64, "{affinity}");
+    }
+}
+
+#[test]
+fn sessions_stay_on_a_member_that_drains_and_move_once_when_it_is_in_maintenance() {
+    for affinity in ["cookie", "route"] {
+        let dir = TempDir::new("keys");
+        let workers = Worker::several(3);
+        let elb = operator::start(with_affinity(&workers, affinity, &key_file(&dir, "first")));
+        wait_until_up(&elb, &workers);
+        let mut browsers = browsers(&elb, &workers);
+        set_state(&elb, "w2", "draining");
+        browsers.iter_mut().for_each(Browser::stays);
+        let new: Vec<_> = (0..12).map(|_| Browser::begin(elb.web()).node).collect();
+        assert!(!new.contains(&"w2".to_owned()), "{affinity}: {new:?}");
+        assert_eq!(all_moved(&elb), 0.0, "{affinity}");
+
+        set_state(&elb, "w2", "maintenance");
+        let (mut own, mut others): (Vec<_>, Vec<_>) = browsers.into_iter().partition(|browser| browser.node == "w2");
+        for browser in &mut own {
+            assert_ne!(browser.ask(), "w2", "{affinity}");
+            browser.stays();
+        }
+        others.iter_mut().for_each(Browser::stays);
+        assert_eq!(moved(&elb, "maintenance"), own.len() as f64, "{affinity}");
+        set_state(&elb, "w2", "ready");
+        own.iter_mut().chain(&mut others).for_each(Browser::stays);
+        wait_until("w2 gets a session", || Browser::begin(elb.web()).node == "w2");
+        assert_eq!(all_moved(&elb), own.len() as f64, "{affinity}: they have moved once");
     }
 }
 
