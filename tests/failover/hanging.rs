@@ -27,8 +27,8 @@ fn assert_all_answered(sents: &Sents) {
 fn a_worker_that_hangs_is_found_by_its_probes_and_costs_nothing() {
     let workers = Worker::several(2);
     let topology = topology(&workers).servlet("scheme: http, health: { path: /services/Version }").worker_pool(
-        "health: { interval: 200ms, timeout: 200ms, rise: 1, fall: 2 }, outliers: off, \
-         retry: { attempts: 3, try_timeout: 300ms, budget: 100% }",
+        "health: { interval: 500ms, timeout: 500ms, rise: 1, fall: 2 }, outliers: off, \
+         retry: { attempts: 3, try_timeout: 500ms, budget: 100% }",
     );
     let elb = Elb::start(&topology);
     wait_until_up(&elb, &workers);
@@ -49,7 +49,7 @@ fn a_worker_that_hangs_is_found_by_its_probes_and_costs_nothing() {
 
     let sents = traffic.finish();
     sents.reconcile("hanging, found by probes", &elb, &workers);
-    eprintln!("out after {:.0?}, bound: 2 × 200ms + 200ms", out - frozen);
+    eprintln!("out after {:.0?}, bound: 2 × 500ms + 500ms", out - frozen);
     assert_all_answered(&sents);
     let late = arrived_between(&workers[1], &sents, out, before);
     assert!(late.is_empty(), "a worker that was down was asked: {late:?}");

@@ -118,7 +118,7 @@ fn all_moved(elb: &Elb) -> f64 {
 
 /// Workers behind a pool with that affinity; cookies are made with the key in `keys`.
 fn with_affinity(workers: &[Worker], affinity: &str, keys: &str) -> Topology {
-    let pool = "health: { interval: 100ms, timeout: 100ms, rise: 1, fall: 3 }, outliers: off";
+    let pool = "health: { interval: 300ms, timeout: 300ms, rise: 1, fall: 3 }, outliers: off";
     topology(workers)
         .servlet("scheme: http, health: { path: /services/Version }")
         .worker_pool(&format!("affinity: {affinity}, {pool}"))
@@ -240,7 +240,7 @@ fn balancers_with_the_same_keys_agree_and_a_restart_changes_nothing() {
         changed.iter().fold(Topology::new(), |topology, (worker, weight)| topology.node(&node(worker, *weight)));
     let changed = changed
         .servlet("scheme: http, health: { path: /services/Version }")
-        .worker_pool("affinity: cookie, health: { interval: 100ms, timeout: 100ms, rise: 1, fall: 3 }")
+        .worker_pool("affinity: cookie, health: { interval: 300ms, timeout: 300ms, rise: 1, fall: 3 }")
         .affinity(&format!("key_file: {}/first", dir.path().display()));
     visit(&mut browsers, &start(&changed));
 }

@@ -15,7 +15,7 @@ const NOBODY: &str = "/services/echo";
 fn with_partition(workers: &[Worker], cap: &str) -> Elb {
     let topology = topology(workers)
         .servlet("scheme: http, health: { path: /services/Version }")
-        .worker_pool("health: { interval: 100ms, timeout: 100ms, rise: 1, fall: 3 }, outliers: off")
+        .worker_pool("health: { interval: 300ms, timeout: 300ms, rise: 1, fall: 3 }, outliers: off")
         .tenants(&format!(
             "max_in_flight: {cap}, partitions: [{{ name: gold, tenants: [gold.example], nodes: [w3] }}]"
         ));
