@@ -12,7 +12,7 @@ use super::problem::{Kind, Problem};
 /// The largest body, in bytes.
 pub(super) const LARGEST: usize = 64 << 10;
 
-/// Reads a body to its end, or says that it is too large; what is left then nobody reads.
+/// Reads a body to its end, or says that it is too large; then the connection ends with the answer.
 ///
 /// # Errors
 /// The connection broke.

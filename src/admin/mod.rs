@@ -14,7 +14,7 @@ mod reply;
 mod route;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use ipnet::IpNet;
@@ -27,9 +27,6 @@ use self::reply::Reply;
 use crate::edge::{Answer, Drain};
 use crate::observe::metrics::Metrics;
 use crate::registry::Registry;
-
-/// How long the rest of a body is read that nobody wants: closing at once could cost the client its answer.
-const DRAIN_BODY: Duration = Duration::from_secs(2);
 
 /// Answers on the admin listener.
 pub struct Admin {
@@ -60,7 +57,6 @@ impl Admin {
 #[async_trait]
 impl Answer for Admin {
     async fn answer(&self, session: &mut ServerSession) -> Result<()> {
-        session.set_total_drain_timeout(Some(DRAIN_BODY));
         let reply = match api::is_api(session.req_header().uri.path()) {
             true => self.ask_api(session).await?,
             false => self.pages.answer(session),

@@ -19,7 +19,8 @@ pub(super) struct Problem {
     allowed: Vec<String>,
     /// Where in the body it is.
     position: Option<Position>,
-    header: Option<(HeaderName, HeaderValue)>,
+    /// Boxed, so that results are small.
+    header: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
 /// What kind of problem it is: the last part of `type`, and `title`.
@@ -69,7 +70,7 @@ impl Problem {
 
     /// Adds a header to the answer.
     pub(super) fn header(self, name: HeaderName, value: HeaderValue) -> Self {
-        Problem { header: Some((name, value)), ..self }
+        Problem { header: Some(Box::new((name, value))), ..self }
     }
 }
 
@@ -84,6 +85,6 @@ impl From<Problem> for Reply {
             allowed: &problem.allowed,
             position: problem.position,
         };
-        Reply::json(problem.status, "application/problem+json", &written).with(problem.header)
+        Reply::json(problem.status, "application/problem+json", &written).with(problem.header.map(|header| *header))
     }
 }

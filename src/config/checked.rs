@@ -306,7 +306,7 @@ pub struct Admin {
     pub bind: Vec<SocketAddr>,
     /// Who may read the metrics, besides this machine.
     pub allow: Vec<IpNet>,
-    /// Bearer tokens that may change the state of members; empty: nobody may.
+    /// Bearer tokens for the API; empty: nobody may ask it.
     pub tokens: Vec<Secret>,
 }
 
