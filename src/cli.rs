@@ -71,6 +71,9 @@ enum Command {
         /// The status of every answer
         #[arg(long, default_value = "200")]
         status: StatusCode,
+        /// A file to append a line to for each request that has an X-Request-Id
+        #[arg(long)]
+        record: Option<PathBuf>,
     },
     /// Ask a running load balancer whether it is healthy; exit status 0 or 1
     Probe {
@@ -95,8 +98,19 @@ impl Cli {
             Command::Run { config } => run(&config),
             Command::Check { effective, files } => check(&files, effective),
             Command::Demo { public, management, admin } => demo(&demo::Addresses { public, management, admin }),
-            Command::Node { role, id, listen, delay, status } => {
-                started(App::nodes([(listen, StubNode::new(id, role, delay, status))]))
+            Command::Node { role, id, listen, delay, status, record } => {
+                let node = StubNode::new(id, role, delay, status);
+                let node = match &record {
+                    Some(file) => node.recording(file),
+                    None => Ok(node),
+                };
+                match node {
+                    Ok(node) => started(App::nodes([(listen, node)])),
+                    Err(e) => {
+                        error!("--record: {e}");
+                        ExitCode::FAILURE
+                    }
+                }
             }
             Command::Probe { url } => match probe::probe(&url) {
                 Ok(()) => ExitCode::SUCCESS,

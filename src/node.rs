@@ -2,13 +2,17 @@
 //!
 //! It answers every path with JSON of what it received, so that a request that took a wrong turn shows itself.
 
+use std::fs::File;
+use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::StatusCode;
+use log::warn;
 use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
@@ -41,6 +45,7 @@ pub struct StubNode {
     delay: Duration,
     status: StatusCode,
     sessions: AtomicU64,
+    record: Option<File>,
 }
 
 /// What the node received.
@@ -58,7 +63,28 @@ struct Received<'a> {
 impl StubNode {
     /// A node that answers every request with `status`, `delay` after it is complete.
     pub fn new(id: NodeId, role: Role, delay: Duration, status: StatusCode) -> Self {
-        StubNode { id, role, delay, status, sessions: AtomicU64::new(0) }
+        StubNode { id, role, delay, status, sessions: AtomicU64::new(0), record: None }
+    }
+
+    /// Appends a line to `file` for each request that has an `X-Request-Id`: `arrived METHOD ID` when its header is
+    /// there, and `answered METHOD ID` before the answer is sent. What is in the file outlives the node.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub fn recording(self, file: &Path) -> io::Result<Self> {
+        let record = File::options().append(true).create(true).open(file)?;
+        Ok(StubNode { record: Some(record), ..self })
+    }
+
+    fn record(&self, what: &str, session: &ServerSession) {
+        let Some(mut file) = self.record.as_ref() else { return };
+        let Some(id) = session.get_header("x-request-id") else { return };
+        let method = session.req_header().method.as_str();
+        // One write, so that the line is there as a whole or not at all.
+        let line = format!("{what} {method} {}\n", String::from_utf8_lossy(id.as_bytes()));
+        if let Err(e) = file.write_all(line.as_bytes()) {
+            warn!("cannot record a request: {e}");
+        }
     }
 
     fn describe(&self, session: &ServerSession, body_length: usize) -> Vec<u8> {
@@ -78,10 +104,15 @@ impl StubNode {
         json
     }
 
-    /// A new session's cookie, unless the client has one; in Tomcat's form, with the node's route at the end.
+    /// A new session's cookie, unless the client has one of this node; in Tomcat's form, with the node's route at the
+    /// end.
     fn session_cookie(&self, session: &ServerSession) -> Option<String> {
-        let cookies = session.req_header().headers.get_all(http::header::COOKIE);
-        let known = cookies.iter().any(|cookie| cookie.as_bytes().windows(11).any(|text| text == b"JSESSIONID="));
+        let cookies = session.req_header().headers.get_all(http::header::COOKIE).into_iter();
+        let mut pairs = cookies.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(';'));
+        let known = pairs.any(|pair| {
+            let route = pair.trim().strip_prefix("JSESSIONID=").and_then(|id| id.split_once('.'));
+            route.is_some_and(|(_, route)| route == self.id.as_str())
+        });
         let number = self.sessions.fetch_add(u64::from(!known), Ordering::Relaxed);
         (!known).then(|| format!("JSESSIONID={number:016X}.{}; Path=/; HttpOnly", self.id))
     }
@@ -100,6 +131,7 @@ impl StubNode {
 #[async_trait]
 impl Answer for StubNode {
     async fn answer(&self, session: &mut ServerSession) -> Result<()> {
+        self.record("arrived", session);
         if session.get_header(http::header::EXPECT).is_some() {
             session.write_continue_response().await?;
         }
@@ -111,6 +143,7 @@ impl Answer for StubNode {
             // What a stub node is asked to do: to be slow.
             tokio::time::sleep(self.delay).await;
         }
+        self.record("answered", session);
         if let Some(length) = wanted_bytes(session) {
             let header = self.header(session, "application/octet-stream", length)?;
             return send_bytes(session, header, length).await;

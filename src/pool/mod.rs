@@ -257,6 +257,12 @@ impl PoolView {
         if some_full { Choice::Full } else { Choice::Nobody }
     }
 
+    /// Where a request waits if it has to: for the member that has its session, or for any.
+    pub fn queue(&self, ask: &Ask<'_>, now: Instant) -> &Arc<Queue> {
+        let session = self.session(ask, self.pool.clock.at(now));
+        session.map_or(&self.pool.queue, |(_, member)| &member.queue)
+    }
+
     /// The member that has the request's session, if it may still have it.
     fn session(&self, ask: &Ask<'_>, now: Moment) -> Option<(usize, &Member)> {
         let position = match (ask.again, ask.session, &self.by_key) {

@@ -14,10 +14,10 @@ use super::context::Route;
 use crate::health::log_ejection;
 use crate::health::passive::{Outcome, Recorder, Trial};
 use crate::member::Lease;
-use crate::pool::{Ask, Choice, Member, Pool, PoolView, Standing};
+use crate::pool::{Ask, Choice, Member, Picked, Pool, PoolView, Standing};
 use crate::queue::{Queue, QueueError};
 use crate::registry::{Registry, Snapshot};
-use crate::retry::{self, Decision, Failed, Failure, Place, RetryPass};
+use crate::retry::{self, Decision, Failed, Failure, Others, Place, RetryPass};
 
 /// Attempts for one request, the first included. Pingora's own limit is set to the same.
 pub const MAX_ATTEMPTS: usize = 16;
@@ -43,6 +43,8 @@ pub(super) struct Attempts {
     again: Option<usize>,
     /// Whether some attempt was over a new connection for that reason.
     tried_anew: bool,
+    /// Whether the member that has the session has failed, and another one was asked.
+    session_lost: bool,
     /// The place of a retry in the pool's budget.
     pass: Option<RetryPass>,
 }
@@ -66,6 +68,23 @@ struct Chosen {
     position: usize,
     lease: Lease,
     trial: Option<Trial>,
+}
+
+/// What becomes of the first in a queue.
+enum Turn {
+    /// It has a member.
+    Chosen(Chosen),
+    /// Nobody may be asked.
+    NoneReady,
+    /// It is to wait in another queue.
+    Elsewhere(Arc<Queue>),
+}
+
+impl Chosen {
+    fn new(picked: Picked<'_>, snapshot: Arc<Snapshot>) -> Self {
+        let Picked { position, lease, trial, .. } = picked;
+        Chosen { snapshot, position, lease, trial }
+    }
 }
 
 /// Why a request has no member.
@@ -110,7 +129,7 @@ impl Attempts {
         let now = Instant::now();
         let (chosen, began) = match self.choose_now(route, now)? {
             Ok(chosen) => (chosen, now),
-            Err(queue) => (self.wait(session, route, registry, &queue).await?, Instant::now()),
+            Err(queue) => (self.wait(session, route, registry, queue).await?, Instant::now()),
         };
         self.take(chosen, route, session.req_header(), began)
     }
@@ -118,17 +137,14 @@ impl Attempts {
     /// A member, or where to wait for one.
     fn choose_now(&self, route: &Route, now: Instant) -> Result<Result<Chosen, Arc<Queue>>, NoMember> {
         let view = route.view().ok_or(NoMember::NoneReady)?;
+        let ask = self.ask(route);
         // Nobody overtakes those who wait already.
-        if view.pool.queue.waiting() > 0 {
-            return Ok(Err(view.pool.queue.clone()));
+        let queue = view.queue(&ask, now);
+        if queue.waiting() > 0 {
+            return Ok(Err(queue.clone()));
         }
-        match view.pick(&self.ask(route), now) {
-            Choice::Picked(picked) => Ok(Ok(Chosen {
-                snapshot: route.snapshot().clone(),
-                position: picked.position,
-                lease: picked.lease,
-                trial: picked.trial,
-            })),
+        match view.pick(&ask, now) {
+            Choice::Picked(picked) => Ok(Ok(Chosen::new(picked, route.snapshot().clone()))),
             Choice::Full => Ok(Err(view.pool.queue.clone())),
             Choice::SessionFull(member) => Ok(Err(member.queue.clone())),
             Choice::Nobody => Err(NoMember::NoneReady),
@@ -145,27 +161,51 @@ impl Attempts {
         session: &mut Session,
         route: &Route,
         registry: &Registry,
-        queue: &Queue,
+        queue: Arc<Queue>,
     ) -> Result<Chosen, NoMember> {
-        let pick = || {
-            // Members may have come and gone meanwhile.
-            let snapshot = registry.snapshot();
-            let Some(view) = route.view_in(&snapshot) else { return Some(Err(NoMember::NoneReady)) };
-            let (position, lease, trial) = match view.pick(&self.ask(route), Instant::now()) {
-                Choice::Picked(picked) => (picked.position, picked.lease, picked.trial),
-                Choice::Full | Choice::SessionFull(_) => return None,
-                Choice::Nobody => return Some(Err(NoMember::NoneReady)),
-            };
-            Some(Ok(Chosen { snapshot, position, lease, trial }))
-        };
         let limit = route.view().map_or(Duration::ZERO, |view| view.pool.settings.queue.wait);
         tokio::select! {
-            waited = queue.wait(limit, pick) => match waited {
-                Ok(chosen) => chosen,
-                Err(e) => Err(NoMember::Queue(e, queue.retry_after())),
-            },
+            waited = self.wait_in(queue, limit, route, registry) => waited,
             () = has_left(session) => Err(NoMember::ClientGone),
         }
+    }
+
+    /// Waits in a queue, and in another one if the member of the session goes or comes meanwhile.
+    async fn wait_in(
+        &self,
+        mut queue: Arc<Queue>,
+        limit: Duration,
+        route: &Route,
+        registry: &Registry,
+    ) -> Result<Chosen, NoMember> {
+        let begun = tokio::time::Instant::now();
+        loop {
+            let left = limit.saturating_sub(begun.elapsed());
+            let turn = queue.wait(left, || self.try_turn(&queue, route, registry)).await;
+            let next = match turn {
+                Ok(Turn::Chosen(chosen)) => return Ok(chosen),
+                Ok(Turn::NoneReady) => None,
+                Ok(Turn::Elsewhere(next)) => Some(next),
+                Err(e) => return Err(NoMember::Queue(e, queue.retry_after())),
+            };
+            // It has not used the room that it was woken for: the next one may be able to.
+            queue.changed();
+            queue = next.ok_or(NoMember::NoneReady)?;
+        }
+    }
+
+    /// What the first in a queue does; `None` to wait on.
+    fn try_turn(&self, queue: &Arc<Queue>, route: &Route, registry: &Registry) -> Option<Turn> {
+        // Members may have come and gone meanwhile.
+        let snapshot = registry.snapshot();
+        let Some(view) = route.view_in(&snapshot) else { return Some(Turn::NoneReady) };
+        let right = match view.pick(&self.ask(route), Instant::now()) {
+            Choice::Picked(picked) => return Some(Turn::Chosen(Chosen::new(picked, snapshot.clone()))),
+            Choice::Nobody => return Some(Turn::NoneReady),
+            Choice::Full => &view.pool.queue,
+            Choice::SessionFull(member) => &member.queue,
+        };
+        (!Arc::ptr_eq(right, queue)).then(|| Turn::Elsewhere(right.clone()))
     }
 
     fn take(
@@ -244,19 +284,20 @@ impl Attempts {
         let pass = &mut self.pass;
         let decision = retry::decide(&facts, &view.pool.settings.retry, || pass.take().or_else(|| view.retry_pass()));
         let anew = matches!(decision, Decision::Retry { place: Place::SameAnew, .. });
+        let index = attempt.index;
         if !anew {
-            let index = attempt.index;
             attempt.judge(Outcome::GatewayError, Duration::ZERO, route, registry);
-            if route.session_node() == Some(index) && self.count == 1 {
-                route.note_lost_session();
-            }
         }
         self.counted += usize::from(counts && !anew);
         match decision {
             Decision::Retry { .. } if self.count >= MAX_ATTEMPTS => false,
             Decision::Retry { place, pass } => {
                 self.pass = pass.or(self.pass.take());
-                self.prepare(place);
+                if place == Place::Other && route.session_node() == Some(index) && !self.session_lost {
+                    self.session_lost = true;
+                    route.note_lost_session();
+                }
+                self.prepare(place, index, others);
                 true
             }
             Decision::GiveUp(why) => {
@@ -266,9 +307,11 @@ impl Attempts {
         }
     }
 
-    /// Says where the next attempt goes.
-    fn prepare(&mut self, place: Place) {
+    /// Says where the next attempt goes, after one on the node at `failed`.
+    fn prepare(&mut self, place: Place, failed: usize, others: Others) {
         match place {
+            // The whole round has failed. The next one begins, but not with the one that has failed just now.
+            Place::Other if others == Others::Tried => self.tried.retain(|tried| *tried == failed),
             Place::Other => {}
             Place::Same => self.tried.clear(),
             Place::SameAnew => {

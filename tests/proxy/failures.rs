@@ -137,6 +137,25 @@ fn a_post_that_a_node_has_read_is_not_sent_again() {
 }
 
 #[test]
+fn when_every_member_has_failed_the_next_round_begins() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let breaking_node = || {
+        let asked = Arc::clone(&asked);
+        RawNode::start(move |mut connection| {
+            connection.read_request()?;
+            asked.fetch_add(1, Ordering::AcqRel);
+            Ok(())
+        })
+    };
+    let nodes = [breaking_node(), breaking_node()];
+    let topology = Topology::workers(&[nodes[0].address(), nodes[1].address()]);
+    let elb = Elb::start(&topology.worker_pool("retry: { attempts: 5, budget: 100% }, outliers: off"));
+    let response = get(elb.web(), HOST, "/services/echo");
+    assert_eq!(response.status, 502, "{}", response.text());
+    assert_eq!(asked.load(Ordering::Acquire), 5, "as often as the policy says");
+}
+
+#[test]
 fn a_connection_that_the_node_has_just_closed_is_not_the_clients_trouble() {
     // Answers one request on each connection without saying that it is the last, and closes at the second: what a
     // client meets whose request crosses the node's timeout.

@@ -160,6 +160,12 @@ impl Elb {
         self.process.stderr.wait_for(&fall, |line| line.contains(&fall).then_some(()));
     }
 
+    /// Waits until a line of its log has this text.
+    #[track_caller]
+    pub(crate) fn wait_for_log(&self, text: &str) {
+        self.process.stderr.wait_for(text, |line| line.contains(text).then_some(()));
+    }
+
     /// Waits for the access line that `pick` recognises.
     #[track_caller]
     pub(crate) fn access_line(&self, what: &str, pick: impl Fn(&Value) -> bool) -> Value {

@@ -23,6 +23,9 @@ pub(crate) struct Topology {
     manager_pool: String,
     access: String,
     rules: String,
+    tenants: String,
+    affinity: String,
+    admin: String,
     access_log: String,
     server: String,
 }
@@ -43,6 +46,9 @@ impl Topology {
             manager_pool: String::new(),
             access: String::new(),
             rules: String::new(),
+            tenants: String::new(),
+            affinity: String::new(),
+            admin: String::new(),
             access_log: "stdout".into(),
             server: "grace: 10s".into(),
         }
@@ -145,6 +151,24 @@ impl Topology {
         self
     }
 
+    /// Sets what the tenants of the cluster get.
+    pub(crate) fn tenants(mut self, settings: &str) -> Topology {
+        self.tenants = settings.into();
+        self
+    }
+
+    /// Sets the keys of affinity cookies.
+    pub(crate) fn affinity(mut self, settings: &str) -> Topology {
+        self.affinity = format!("affinity: {{ {settings} }}\n");
+        self
+    }
+
+    /// Sets `admin`, besides the address.
+    pub(crate) fn admin(mut self, settings: &str) -> Topology {
+        self.admin = format!(", {settings}");
+        self
+    }
+
     /// Writes no access lines.
     pub(crate) fn without_access_log(mut self) -> Topology {
         self.access_log = "off".into();
@@ -177,7 +201,7 @@ impl Topology {
                 "      - { id: nobody, host: 127.0.0.1, roles: [manager], ports: { servlet: 9, passthrough: 9 } }\n";
         }
         let Topology { product, mode, services, paths, servlet, passthrough, worker_pool, manager_pool, .. } = self;
-        let Topology { access, rules, access_log, server, .. } = self;
+        let Topology { access, rules, tenants, affinity, admin, access_log, server, .. } = self;
         yaml + &format!(
             "clusters:
   esb:
@@ -187,6 +211,7 @@ impl Topology {
     services: {services}
     access: {{ {access} }}
     paths: {{ {paths} }}
+    tenants: {{ {tenants} }}
     endpoints:
       servlet: {{ {servlet} }}
       passthrough: {{ {passthrough} }}
@@ -195,7 +220,7 @@ impl Topology {
       worker: {{ {worker_pool} }}
       manager: {{ {manager_pool} }}
 rules: {{ {rules} }}
-admin: {{ bind: [\"127.0.0.1:0\"] }}
+{affinity}admin: {{ bind: [\"127.0.0.1:0\"]{admin} }}
 server: {{ access_log: {access_log}, {server} }}
 "
         )
