@@ -8,8 +8,8 @@ use log::debug;
 use pingora::http::RequestHeader;
 
 use super::Proxy;
-use super::context::Route;
 use super::headers;
+use super::route::Route;
 use crate::classify::{Decision, Facts, Refusal};
 use crate::edge::{RequestPass, one_client};
 use crate::http1::{Fault, is_target};

@@ -10,7 +10,7 @@ use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 use smallvec::SmallVec;
 
-use super::context::Route;
+use super::route::Route;
 use crate::health::log_ejection;
 use crate::health::passive::{Outcome, Recorder, Trial};
 use crate::member::Lease;

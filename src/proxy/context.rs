@@ -1,29 +1,25 @@
 //! What is known of a request while it is on its way, and what became of it in the end.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 
 use super::admit::Admitted;
-use super::attempts::{AttemptFailed, Attempts, NoMember, why_moved};
+use super::attempts::{AttemptFailed, Attempts, NoMember};
+use super::route::Route;
 use super::{headers, load};
-use crate::affinity::{Found, Source, hash, values};
-use crate::classify::{Class, Decision, canonical_path};
-use crate::config::{Affinity, Algorithm, Listener};
+use crate::config::Listener;
 use crate::edge::{Exchange, RequestPass};
 use crate::ids::{ClusterName, Endpoint, Role};
 use crate::observe::access::Entry;
 use crate::observe::metrics::Metrics;
 use crate::origin::Client;
-use crate::pool::{Member, Pool, PoolView, Session as Stay, Standing};
+use crate::pool::{Member, Pool};
 use crate::registry::{Registry, Snapshot};
-use crate::sessions::SessionName;
 use crate::tenant::TenantPass;
 
 /// The status that the client got, if it got more than interim ones.
@@ -64,146 +60,6 @@ pub struct Context {
     attempts: Attempts,
     reused: Option<bool>,
     connected: Option<Instant>,
-}
-
-/// Where a request goes.
-#[derive(Debug)]
-pub(super) struct Route {
-    snapshot: Arc<Snapshot>,
-    pub(super) cluster: usize,
-    pub(super) role: Role,
-    endpoint: Endpoint,
-    class: Class,
-    tenant: Option<Box<str>>,
-    /// The partition that takes the tenant.
-    partition: Option<usize>,
-    /// The path for the node, if it is not the received one.
-    forward: Option<Box<[u8]>>,
-    /// Whose request it is, if the pool keeps sessions.
-    client: Option<IpAddr>,
-    /// What the request tells of its session.
-    pub(super) session: Stay,
-    /// The hash that names its member, if the pool balances by one.
-    pub(super) key: u64,
-}
-
-impl Route {
-    /// Keeps the decision, and the snapshot that it was made on.
-    pub(super) fn new(snapshot: Arc<Snapshot>, decision: Decision<'_>, endpoint: Endpoint) -> Self {
-        let Decision { cluster, role, class, tenant, forward } = decision;
-        let tenant = tenant.map(|tenant| Box::from(&*tenant));
-        let forward = forward.map(|path| Box::from(&*path));
-        let (partition, client, session, key) = (None, None, Stay::None, 0);
-        Route { snapshot, cluster, role, endpoint, class, tenant, partition, forward, client, session, key }
-    }
-
-    /// Keeps the tenant and its partition: from the path, or else from the `host`.
-    pub(super) fn find_tenant(&mut self, host: Option<&[u8]>) {
-        let Some(rules) = self.snapshot.tenants(self.cluster) else { return };
-        if self.tenant.is_none() {
-            self.tenant = host.and_then(|host| rules.hosts.tenant(host)).map(Box::from);
-        }
-        self.partition = self.tenant.as_deref().and_then(|tenant| rules.partitions.of(tenant));
-    }
-
-    /// Counts the request among those of its tenant; `Err` if that has as many in flight as it may. Consoles stay open.
-    pub(super) fn enter_tenant(&self) -> Result<Option<TenantPass>, ()> {
-        let cap = self.snapshot.tenants(self.cluster).and_then(|rules| rules.cap.as_ref());
-        match (cap, &self.tenant) {
-            (Some(cap), Some(tenant)) if self.role == Role::Worker => cap.admit(tenant).map(Some).ok_or(()),
-            _ => Ok(None),
-        }
-    }
-
-    /// Keeps what the request tells of its session, and of the member that a hash names.
-    pub(super) fn find_session(&mut self, client: IpAddr, request: &RequestHeader) {
-        let Some(view) = self.view() else { return };
-        let (settings, received) = (&view.pool.settings, headers::path(request));
-        let by_hash = settings.balance == Algorithm::Hash;
-        if !by_hash && settings.affinity == Affinity::Off {
-            return;
-        }
-        let path = canonical_path(self.forward.as_deref().unwrap_or(received));
-        let source = Source { client, headers: &request.headers, tenant: self.tenant.as_deref(), path: &path };
-        let session = view.pool.sessions.find(&source, received);
-        let key = if by_hash { hash(&settings.hash.by, &source).hash } else { 0 };
-        (self.client, self.session, self.key) = (Some(client), session, key);
-    }
-
-    /// The pool that the request is for.
-    pub(super) fn view(&self) -> Option<&PoolView> {
-        self.view_in(&self.snapshot)
-    }
-
-    /// The same in another snapshot.
-    pub(super) fn view_in<'s>(&self, snapshot: &'s Snapshot) -> Option<&'s PoolView> {
-        snapshot.pool(self.cluster, self.partition, self.role, self.endpoint)
-    }
-
-    /// The snapshot that the request goes by.
-    pub(super) fn snapshot(&self) -> &Arc<Snapshot> {
-        &self.snapshot
-    }
-
-    /// Goes by a newer snapshot from here on.
-    pub(super) fn renew(&mut self, snapshot: Arc<Snapshot>) {
-        self.snapshot = snapshot;
-    }
-
-    /// The member at a position of the view.
-    pub(super) fn member(&self, position: usize) -> Option<(&Pool, &Member)> {
-        let view = self.view()?;
-        Some((&view.pool, view.members().get(position)?))
-    }
-
-    /// The node that has the request's session, by its position in the cluster.
-    pub(super) fn session_node(&self) -> Option<usize> {
-        self.view()?.pool.sessions.node(self.session)
-    }
-
-    /// Counts what becomes of the request's session, now that its first member is chosen.
-    pub(super) fn note_session(&self, pool: &Pool, chosen: &Member, request: &RequestHeader) {
-        match self.session {
-            Stay::Found(Found::Forged) => pool.metrics.cookie_ignored(),
-            Stay::Found(Found::Gone) => pool.metrics.session_moved("gone"),
-            _ => {}
-        }
-        let Some(node) = self.session_node() else { return };
-        if node != chosen.index {
-            if let Some(view) = self.view() {
-                pool.metrics.session_moved(why_moved(view, node));
-            }
-        } else if chosen.standing == Standing::Draining
-            && let Some(session) = self.session_name(pool, request)
-        {
-            chosen.node.sessions_left().note(session, Instant::now());
-        }
-    }
-
-    /// What tells the request's session from others: the id that the node gave it, or else the client's address.
-    fn session_name<'r>(&self, pool: &Pool, request: &'r RequestHeader) -> Option<SessionName<'r>> {
-        let cookie = match &pool.settings.affinity {
-            Affinity::Route { cookie } => cookie,
-            _ => "JSESSIONID",
-        };
-        let cookies = request.headers.get_all(COOKIE).into_iter().map(HeaderValue::as_bytes);
-        let id = values(cookies, cookie).find(|id| !id.is_empty()).map(SessionName::Id);
-        id.or_else(|| self.client.map(SessionName::Client))
-    }
-
-    /// The member that was asked last.
-    fn asked(&self, attempts: &Attempts) -> Option<(&Pool, &Member)> {
-        let (view, node) = (self.view()?, attempts.asked()?);
-        let position = view.members().binary_search_by_key(&node, |member| member.index).ok()?;
-        Some((&view.pool, view.members().get(position)?))
-    }
-
-    /// Counts that the member which has the session failed, and the request goes elsewhere.
-    pub(super) fn note_lost_session(&self) {
-        if let Some(view) = self.view() {
-            view.pool.metrics.session_moved("failed");
-        }
-    }
 }
 
 impl Context {

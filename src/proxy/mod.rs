@@ -12,6 +12,7 @@ mod headers;
 mod load;
 mod redirect;
 mod reply;
+mod route;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
