@@ -131,6 +131,13 @@ impl Sents {
     /// Tells the figures.
     #[track_caller]
     pub(crate) fn reconcile(&self, what: &str, elb: &Elb, workers: &[Worker]) {
+        let told: BTreeMap<_, usize> = self.failed().into_iter().fold(BTreeMap::new(), |mut told, sent| {
+            *told.entry((sent.method, &sent.outcome)).or_default() += 1;
+            told
+        });
+        if !told.is_empty() {
+            eprintln!("{what}: what failed: {told:?}");
+        }
         let failed = self.failed().len();
         let count = |number: usize| number as f64;
         elb.wait_for_count("carbon_elb_requests_total", &[], count(self.all.len()));
