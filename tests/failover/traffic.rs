@@ -29,6 +29,14 @@ pub(crate) struct Sent {
     pub(crate) outcome: Result<String, String>,
 }
 
+impl Sent {
+    /// Whether the client had the header of the answer when it broke off. A stub writes header and body in two pieces, so
+    /// that it can be killed between them; what the client has got cannot be taken back, whoever stands in between.
+    pub(crate) fn had_begun(&self) -> bool {
+        self.outcome.as_ref().is_err_and(|e| e.contains(" bytes of "))
+    }
+}
+
 /// Load in the background. Dropping it ends it.
 pub(crate) struct Traffic {
     begun: Instant,
@@ -123,7 +131,8 @@ impl Sents {
 
     /// Holds what the clients know against what the balancer has counted and the workers have written down:
     ///
-    /// - the balancer has counted every request once, and its 2xx and 5xx are the clients' successes and failures;
+    /// - the balancer has counted every request once, and its 2xx and 5xx are the clients' successes and failures (an answer
+    ///   that broke off had been 200);
     /// - what was answered had arrived at the node that answered it;
     /// - no POST has arrived twice, on whatever nodes;
     /// - what has arrived more than once was retried by the balancer.
@@ -139,10 +148,11 @@ impl Sents {
             eprintln!("{what}: what failed: {told:?}");
         }
         let failed = self.failed().len();
+        let begun = self.failed().iter().filter(|sent| sent.had_begun()).count();
         let count = |number: usize| number as f64;
         elb.wait_for_count("carbon_elb_requests_total", &[], count(self.all.len()));
-        elb.wait_for_count("carbon_elb_requests_total", &[("code", "2xx")], count(self.all.len() - failed));
-        elb.wait_for_count("carbon_elb_requests_total", &[("code", "5xx")], count(failed));
+        elb.wait_for_count("carbon_elb_requests_total", &[("code", "2xx")], count(self.all.len() - failed + begun));
+        elb.wait_for_count("carbon_elb_requests_total", &[("code", "5xx")], count(failed - begun));
 
         let mut arrived: BTreeMap<String, Vec<&str>> = BTreeMap::new();
         for worker in workers {
@@ -165,7 +175,7 @@ impl Sents {
         let posts = self.all.iter().filter(|sent| sent.method == "POST").count();
         let rate = count(self.all.len()) / self.took.as_secs_f64();
         eprintln!(
-            "{what}: {} requests ({posts} POST) in {:.1?}, {rate:.0}/s{}; {failed} failed, {arrivals} arrivals at \
+            "{what}: {} requests ({posts} POST) in {:.1?}, {rate:.0}/s{}; {failed} failed ({begun} in mid-answer), {arrivals} arrivals at \
              nodes, {retries} retries",
             self.all.len(),
             self.took,
