@@ -84,7 +84,8 @@ impl Exchange {
         }
     }
 
-    pub(super) fn is_upgraded(&self) -> bool {
+    /// Whether it has become another protocol.
+    pub fn is_upgraded(&self) -> bool {
         self.upgraded.load(Ordering::Relaxed)
     }
 

@@ -113,10 +113,14 @@ const STEPS: u32 = 10;
 /// members count only if no other one does.
 pub fn shares(members: &[Contender], rules: &Rules) -> Vec<u32> {
     // An ejected member is better than nobody, but not better than a backup.
-    let mut groups = [(false, false), (true, false), (false, true), (true, true)]
-        .map(|(backup, ejected)| entitled(members, backup, ejected, rules.panic))
+    let mut groups = [(false, true), (true, true), (false, false), (true, false)]
+        .map(|(backup, some_good)| entitled(members, backup, some_good, rules.panic))
         .into_iter();
     let entitled = groups.find(|group| group.contains(&true)).unwrap_or_else(|| vec![false; members.len()]);
+    // One request may find out about a member, whoever serves meanwhile; else it would never come back.
+    let on_trial = |member: &Contender| member.standing == Standing::Trial && member.weight > 0;
+    let entitled: Vec<bool> =
+        members.iter().zip(entitled).map(|(member, entitled)| entitled || on_trial(member)).collect();
     let counted = || members.iter().zip(&entitled).filter(|(_, entitled)| **entitled).map(|(member, _)| member);
     // If all are new there is nobody who could do the rest.
     let somebody_is_warm = counted().any(|member| !matches!(member.standing, Standing::Starting(_)));
@@ -140,9 +144,13 @@ pub fn growth(up_for: Duration, slow_start: Duration) -> u32 {
     (done * f64::from(STEPS)).clamp(1.0, f64::from(STEPS)) as u32 // 1 to 10
 }
 
-/// Who gets a share of the backup members, or of the others; if it has to be, even if they are `ejected`.
-fn entitled(members: &[Contender], backup: bool, ejected: bool, panic: u8) -> Vec<bool> {
-    let group = || members.iter().filter(|member| member.backup == backup);
+/// Who gets a share of the backup members, or of the others. Nobody if `some_good`
+/// has to be among them and none is.
+///
+/// An agent's weight of 0 means that the member gets nothing new, whatever else is known of it.
+fn entitled(members: &[Contender], backup: bool, some_good: bool, panic: u8) -> Vec<bool> {
+    let is_in = |member: &Contender| member.backup == backup && member.weight > 0;
+    let group = || members.iter().filter(|member| is_in(member));
     let up = |standing| matches!(standing, Standing::Ready | Standing::Starting(_));
     let some_up = group().any(|member| up(member.standing));
     let good = |standing| up(standing) || (standing == Standing::Unknown && !some_up);
@@ -151,11 +159,12 @@ fn entitled(members: &[Contender], backup: bool, ejected: bool, panic: u8) -> Ve
     let count = |which: &dyn Fn(Standing) -> bool| group().filter(|member| which(member.standing)).count();
     let counts = Counts { total: count(&wanted), good: count(&good), ejected: count(&is_ejected) };
     let entitled = |standing| match usable(counts, panic) {
-        Usable::Good => good(standing) || standing == Standing::Trial,
-        Usable::Ejected => ejected && is_ejected(standing),
+        _ if some_good && counts.good == 0 => false,
+        Usable::Good => good(standing),
+        Usable::Ejected => is_ejected(standing),
         Usable::All => wanted(standing),
     };
-    members.iter().map(|member| member.backup == backup && entitled(member.standing)).collect()
+    members.iter().map(|member| is_in(member) && entitled(member.standing)).collect()
 }
 
 #[cfg(test)]
@@ -207,11 +216,24 @@ mod tests {
             ("Drx", 0, [0, 200, 0]),
             ("Err", 0, [0, 200, 200]), // a backup is better than an ejected member
             ("Exx", 0, [200, 0, 0]),
+            ("Trr", 0, [200, 200, 200]), // on trial besides those that serve
+            ("Rtt", 0, [200, 200, 200]),
+            ("Xrr", 30, [0, 200, 200]), // backups that are well are better than members that are down
+            ("Xxx", 30, [200, 0, 0]),
         ] {
             let rules = Rules { panic, slow_start: Duration::from_secs(10) };
             let members: Vec<_> = members.chars().map(contender).collect();
             assert_eq!(shares(&members, &rules), expected, "{members:?} {panic}");
         }
+    }
+
+    #[test]
+    fn who_has_no_weight_gets_nothing_and_hides_no_backup() {
+        let rules = Rules { panic: 0, slow_start: Duration::ZERO };
+        let members = [Contender { weight: 0, ..contender('R') }, contender('r')];
+        assert_eq!(shares(&members, &rules), [0, 200]);
+        let members = [Contender { weight: 0, ..contender('T') }, contender('R')];
+        assert_eq!(shares(&members, &rules), [0, 200]);
     }
 
     #[test]

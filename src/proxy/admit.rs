@@ -123,12 +123,14 @@ impl Proxy {
         }
         let mut body = self.listener.limits.body;
         if !self.rules.is_empty() {
+            let rules = snapshot.tenants(decision.cluster);
+            let tenant_of_host = rules.and_then(|rules| rules.hosts.tenant(headers::host(request)?));
             let path = decision.path(headers::path(request));
             let target = Target {
                 cluster: decision.cluster,
                 role: decision.role,
                 path: &path,
-                tenant: decision.tenant.as_deref(),
+                tenant: decision.tenant.as_deref().or(tenant_of_host),
                 client: Some(one_client(client.ip)),
             };
             body = self.throttle.body_limit(&self.rules, &target, body);

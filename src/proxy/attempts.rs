@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use log::info;
+use log::debug;
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
@@ -23,7 +23,7 @@ use crate::retry::{self, Decision, Failed, Failure, Others, Place, RetryPass};
 pub const MAX_ATTEMPTS: usize = 16;
 
 /// The longest body that can be sent again; Pingora keeps so much of one.
-const KEPT_BODY: u64 = 64 << 10;
+pub(super) const KEPT_BODY: u64 = 64 << 10;
 
 /// Keys of peers that no other request has, above those of pools: they keep a request away from idle connections.
 static ANEW: AtomicU64 = AtomicU64::new(1 << 63);
@@ -52,9 +52,10 @@ pub(super) struct Attempts {
 /// A request on a member.
 #[derive(Debug)]
 struct Attempt {
+    // Before the lease, whose end wakes a request that may want to be the next trial.
+    trial: Option<Trial>,
     /// `None` when the member is free again.
     lease: Option<Lease>,
-    trial: Option<Trial>,
     recorder: Option<Arc<Recorder>>,
     /// Position of the node in its cluster.
     index: usize,
@@ -199,7 +200,9 @@ impl Attempts {
         // Members may have come and gone meanwhile.
         let snapshot = registry.snapshot();
         let Some(view) = route.view_in(&snapshot) else { return Some(Turn::NoneReady) };
-        let right = match view.pick(&self.ask(route), Instant::now()) {
+        // Whoever waits is less particular: any but the one that has just failed.
+        let tried = self.tried.last().map_or(&[][..], std::slice::from_ref);
+        let right = match view.pick(&Ask { tried, ..self.ask(route) }, Instant::now()) {
             Choice::Picked(picked) => return Some(Turn::Chosen(Chosen::new(picked, snapshot.clone()))),
             Choice::Nobody => return Some(Turn::NoneReady),
             Choice::Full => &view.pool.queue,
@@ -285,7 +288,7 @@ impl Attempts {
         let decision = retry::decide(&facts, &view.pool.settings.retry, || pass.take().or_else(|| view.retry_pass()));
         let anew = matches!(decision, Decision::Retry { place: Place::SameAnew, .. });
         let index = attempt.index;
-        if !anew {
+        if !anew && !failed.blameless {
             attempt.judge(Outcome::GatewayError, Duration::ZERO, route, registry);
         }
         self.counted += usize::from(counts && !anew);
@@ -324,7 +327,9 @@ impl Attempts {
     /// Ends the last attempt: the member is free again. Returns the node.
     pub(super) fn end(&mut self) -> Option<crate::ids::NodeId> {
         self.pass = None;
-        let lease = self.current.as_mut()?.lease.take()?;
+        let attempt = self.current.as_mut()?;
+        attempt.trial = None;
+        let lease = attempt.lease.take()?;
         Some(lease.node().id().clone())
     }
 }
@@ -337,6 +342,8 @@ pub(super) struct AttemptFailed {
     pub(super) idempotent: bool,
     /// Whether all that was read of the body can be sent again.
     pub(super) body_kept: bool,
+    /// Whether it may not have been the member's fault.
+    pub(super) blameless: bool,
 }
 
 impl Attempt {
@@ -365,14 +372,19 @@ async fn has_left(session: &mut Session) {
     let downstream = session.as_downstream_mut();
     downstream.enable_retry_buffering();
     let kept = length.is_some_and(|length| length <= KEPT_BODY);
+    let mut done = downstream.is_body_done();
     loop {
-        let done = downstream.is_body_done();
         if !done && !kept {
             return std::future::pending().await;
         }
-        if downstream.read_body_or_idle(done).await.is_err() {
-            info!("a client has left while its request waited for a member");
-            return;
+        match downstream.read_body_or_idle(done).await {
+            Ok(Some(_)) => done = downstream.is_body_done(),
+            // The end, even if trailers follow and the framework does not call it done: it would be told again at once.
+            Ok(None) => done = true,
+            Err(e) => {
+                debug!("a client has left while its request waited for a member: {e}");
+                return;
+            }
         }
     }
 }

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{COOKIE, SET_COOKIE};
+use http::header::{COOKIE, SET_COOKIE, UPGRADE};
 use log::{debug, warn};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
@@ -29,10 +29,11 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use self::admit::{BODY_TOO_LARGE, Refused};
-use self::attempts::{AttemptFailed, NoMember};
+use self::attempts::{AttemptFailed, KEPT_BODY, NoMember};
 use self::harden::Harden;
 use crate::config::Listener;
 use crate::edge::{Drain, Exchange, Gate};
+use crate::health::passive::Outcome;
 use crate::ids::Scheme;
 use crate::observe::access::AccessWriter;
 use crate::observe::metrics::Metrics;
@@ -149,12 +150,24 @@ impl Proxy {
     }
 }
 
+/// Whether a request could be sent again as a whole, and does not become another protocol.
+fn is_repeatable(session: &mut Session) -> bool {
+    let empty = session.is_body_empty();
+    let request = session.req_header();
+    let length = admit::content_length(&request.headers);
+    let kept = empty || length.is_some_and(|length| length <= KEPT_BODY);
+    request.method.is_idempotent() && kept && !request.headers.contains_key(UPGRADE)
+}
+
 /// An attempt of the request of a session that failed so.
-fn attempt_failed(session: &Session, failure: Failure) -> AttemptFailed {
+fn attempt_failed(session: &mut Session, failure: Failure) -> AttemptFailed {
+    // The client may have been the one that was waited for.
+    let blameless = failure == Failure::TooSlow && !session.is_body_done();
     AttemptFailed {
         failure,
         idempotent: session.req_header().method.is_idempotent(),
         body_kept: !session.as_ref().retry_buffer_truncated(),
+        blameless,
     }
 }
 
@@ -222,7 +235,7 @@ impl ProxyHttp for Proxy {
         if let Err(why) = context.choose(session, &self.registry).await {
             return Err(self.without_member(why, context));
         }
-        let repeatable = session.req_header().method.is_idempotent();
+        let repeatable = is_repeatable(session);
         let peer = context.peer(repeatable, |pool, member| self.trust.peer(pool, member));
         peer.ok_or_else(|| Error::explain(ErrorType::InternalError, "the member is gone that was just chosen"))
     }
@@ -299,7 +312,12 @@ impl ProxyHttp for Proxy {
         }
         self.harden.apply(response, context.secure, context.is_for_manager())?;
         // After the cookies of nodes were hardened: ours is as it should be.
-        if last && let Some(cookie) = context.affinity_cookie() {
+        // Nobody is bound to a member that could not answer.
+        let good = Outcome::of_status(response.status.as_u16()) == Outcome::Good;
+        if last
+            && good
+            && let Some(cookie) = context.affinity_cookie()
+        {
             response.append_header(SET_COOKIE, cookie.clone())?;
         }
         redirect::rewrite(session, response, context)
@@ -314,7 +332,9 @@ impl ProxyHttp for Proxy {
         _: bool,
     ) -> Box<Error> {
         // A fault of the client, or of this program, says nothing of the member.
-        let again = *error.esource() == ErrorSource::Upstream && {
+        // An upgraded connection may be as silent as it likes; that it ends is no answer of the member's either.
+        let upgraded = context.exchange.is_upgraded();
+        let again = *error.esource() == ErrorSource::Upstream && !upgraded && {
             let failure =
                 match (context.first_byte.is_some() || context::final_status(session).is_some(), error.etype()) {
                     (true, _) => Failure::AnswerBegun,

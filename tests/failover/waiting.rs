@@ -247,3 +247,30 @@ fn who_waits_for_a_member_that_may_not_be_asked_any_more_waits_for_the_others() 
     workers[0].thaw();
     assert_eq!(first[0].answer().echo().node(), "w1");
 }
+
+#[test]
+fn a_request_with_trailers_that_waits_stops_nobody() {
+    let dir = TempDir::new("trailers");
+    let edge = Certificate::self_signed(dir.path(), "edge", "DNS:esb.test");
+    let tls = format!("tls: {{ certificate: {}, key: {} }}", edge.certificate.display(), edge.key.display());
+    let workers = [Worker::start("w1", &[])];
+    let topology = with_queue(&workers, "length: 20, wait: 1m").server("threads: 1");
+    let elb = Elb::start(&topology.listener("secure", &format!("role: worker, endpoint: servlet, {tls}")));
+    workers[0].freeze();
+    let _first = send(&elb, "GET", "first");
+    wait_for_in_flight(&elb, 1);
+
+    let body = dir.path().join("body");
+    std::fs::write(&body, "{\"order\": 1}").unwrap();
+    let mut nghttp = Command::new("nghttp");
+    nghttp.args(["-nvy", "-H", &format!(":authority: {HOST}"), "-H", "Content-Type: application/json"]);
+    nghttp.arg("-d").arg(&body).args(["--trailer", "x-checksum: 1"]);
+    nghttp.arg(format!("https://{}/services/echo", elb.address("secure")));
+    let _waits = Process::start("nghttp", &mut nghttp);
+    wait_for_queue(&elb, 1);
+    // The one thread that serves clients has time for this one, too.
+    let mut second = send(&elb, "GET", "second");
+    wait_for_queue(&elb, 2);
+    workers[0].thaw();
+    assert_eq!(second.answer().echo().node(), "w1");
+}
