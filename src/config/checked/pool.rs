@@ -25,7 +25,7 @@ pub struct PoolSettings {
     pub health: HealthPolicy,
     /// What is done about members that fail requests; `None`: nothing.
     pub outliers: Option<OutlierPolicy>,
-    /// Percent of a pool's members. If fewer may be asked, all that are not in maintenance are. 0: never.
+    /// Percent of a pool's members. If fewer may be asked, all that neither rest nor drain are. 0: never.
     pub panic: u8,
     /// When a request is tried again.
     pub retry: RetryPolicy,
