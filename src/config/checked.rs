@@ -270,7 +270,7 @@ pub struct Node {
     pub weight: u16,
     /// Whether it is asked only if no other member can be.
     pub backup: bool,
-    /// Requests in flight, over all its roles and endpoints, instead of the pool's limit.
+    /// Requests in flight, on each endpoint over all its roles, instead of the pool's limit.
     pub max_in_flight: Option<usize>,
     /// What Tomcat on it adds to session ids (`jvmRoute`); its id if the configuration says nothing.
     pub route: String,
