@@ -118,9 +118,11 @@ impl StubNode {
     }
 
     fn header(&self, session: &ServerSession, content_type: &str, length: usize) -> Result<ResponseHeader> {
-        let mut header = ResponseHeader::build(self.status, Some(4))?;
+        let mut header = ResponseHeader::build(self.status, Some(5))?;
         header.insert_header(http::header::CONTENT_TYPE, content_type)?;
         header.insert_header(http::header::CONTENT_LENGTH, length.to_string())?;
+        // For answers whose body does not tell.
+        header.insert_header("X-Node", self.id.as_str())?;
         if let Some(cookie) = self.session_cookie(session) {
             header.insert_header(http::header::SET_COOKIE, cookie)?;
         }
