@@ -138,8 +138,8 @@ impl ServiceRules {
     /// Only admin services count, unless `all` do. For others the search is exact (`/services/`, as WSO2's Axis2 has it),
     /// since this is not about management, and query strings with the word are common.
     pub(super) fn check_query(&self, path: &[u8], query: &[u8], all: bool) -> Result<(), Reason> {
-        // The one character that is skipped can be the question mark.
-        let behind_path = after_each(path, b"services").next().filter(|behind| behind.is_empty()).map(|_| query);
+        // The one character that is skipped can be the question mark. Some readers drop a slash at the end of a path.
+        let behind_path = after_each(path, b"services").next().filter(|behind| is_end(behind)).map(|_| query);
         if behind_path.is_some_and(|query| self.admin_behind(query)) {
             return Err(Reason::AdminServiceInQuery);
         }

@@ -447,6 +447,7 @@ fn a_query_must_not_name_an_admin_service_to_a_worker() {
         // A second reader cuts the path at a decoded `?`, so that the query follows `services`.
         (WorkerPass, "/pizza/services%3F", "UserAdmin/op", admin),
         (WorkerPass, "/pizza/services%23x", "UserAdmin", admin),
+        (WorkerPass, "/pizza/services/", "UserAdmin/op", admin), // for readers that drop the last slash
         (WorkerPass, "/pizza/serv%3F", "UserAdmin", Ok(())),
         (WorkerPass, "/pizza", "a=/services/other", unlisted), // the list holds in the query
         (WorkerPass, "/app", "a=/services/other", unlisted),   // Axis2 comes first
