@@ -14,7 +14,7 @@ use super::problem::{Kind, Problem};
 use super::reply::Reply;
 use crate::config::{Cluster, Config, Node};
 use crate::ids::{ClusterName, Endpoint, NAME_RULE, Name, NodeId, Role};
-use crate::membership::{LEASE_SECONDS, Refusal, Registration, Shown, Source, USUAL_LEASE_SECONDS, Weights};
+use crate::membership::{LEASE_SECONDS, Refusal, Registration, Shown, USUAL_LEASE_SECONDS, Weights};
 
 /// What a member says of itself.
 #[derive(Deserialize)]
@@ -60,7 +60,7 @@ struct WantedWeight {
 struct Member<'a> {
     cluster: &'a ClusterName,
     id: &'a NodeId,
-    source: SourceWord<'a>,
+    source: String,
     leaving: bool,
     lease: Option<Lease>,
     address: String,
@@ -70,14 +70,6 @@ struct Member<'a> {
     backup: bool,
     max_in_flight: Option<usize>,
     route: &'a str,
-}
-
-/// `api`, or the name of a source.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum SourceWord<'a> {
-    Api(&'static str),
-    Configured(&'a Name),
 }
 
 /// Times in seconds.
@@ -267,10 +259,7 @@ fn reply(status: StatusCode, named: &Named<'_>, shown: &Shown) -> Reply {
     let member = Member {
         cluster: &named.cluster.name,
         id: &named.id,
-        source: match &shown.source {
-            Source::Api => SourceWord::Api("api"),
-            Source::Configured(name) => SourceWord::Configured(name),
-        },
+        source: shown.source.to_string(),
         leaving: node.leaving,
         lease,
         address: node.host.to_text(),

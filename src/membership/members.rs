@@ -424,6 +424,9 @@ impl Members {
             (Some(present), Some((source, node))) => {
                 let back = present.since.is_some();
                 if back && !room {
+                    if !may(&present.node) {
+                        self.remove(cluster, id, Event::Forbidden);
+                    }
                     return false;
                 }
                 if present.node == node && present.source == source {

@@ -58,7 +58,8 @@ pub(super) fn at(address: &str) -> Registration {
 }
 
 fn node(id: &str, address: &str) -> Node {
-    let mut node = config(CLUSTERS).clusters[0].nodes[1].clone();
+    static OWN: std::sync::LazyLock<Node> = std::sync::LazyLock::new(|| config(CLUSTERS).clusters[0].nodes[1].clone());
+    let mut node = OWN.clone();
     (node.id, node.host, node.route) = (name(id), NodeHost::Address(address.parse().unwrap()), id.to_owned());
     node
 }

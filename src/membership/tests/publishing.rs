@@ -78,7 +78,10 @@ async fn what_comes_together_is_published_together_and_renewals_are_not() {
     assert_eq!(stage.published(), []);
     stage.pass(100).await;
     let all = "n1 10.0.1.1 x1, n2 10.0.1.2 x1, n3 10.0.1.3 x1";
-    assert_eq!(stage.published(), [(50, all.into())]);
+    let published = stage.published();
+    // The timer is not finer than the steps in which time passes.
+    assert!(published.len() == 1 && (50..=60).contains(&published[0].0), "{published:?}");
+    assert_eq!(published[0].1, all);
     for _ in 0..100 {
         stage.register("n1", "10.0.1.1", 30);
         let now = tokio::time::Instant::now().into_std();
