@@ -167,7 +167,7 @@ pub(super) fn set_weight(api: &Api, request: &Request<'_>) -> Result<Reply, Prob
     let config = api.registry.config().clone();
     let named = named(&config, request)?;
     let WantedWeight { weight } = body::object(request.body, &["weight"])?;
-    let weight = weight.map(|weight| within("weight", weight)).transpose()?;
+    let weight = weight.map(|weight| within("weight", weight, "1 to 256")).transpose()?;
     let cluster = &named.cluster.name;
     let own = named.cluster.nodes.iter().find(|node| node.id == named.id).map(|node| node.roles.clone());
     let other = api.membership.shown(cluster, &named.id, request.now).map(|shown| shown.node.roles);
@@ -217,14 +217,14 @@ fn registration(said: Said) -> Result<Registration, Problem> {
         known.ok_or_else(|| body::not_as_expected(format!("roles: there is no role {word:?}")).allowed(words))
     };
     let ports = said.ports.unwrap_or_default();
-    let port = |port: Option<u64>| port.map(|port| within("ports", port)).transpose();
+    let port = |port: Option<u64>| port.map(|port| within("ports", port, "1 to 65535")).transpose();
     Ok(Registration {
         address,
         roles: said.roles.unwrap_or_default().iter().map(role).collect::<Result<_, _>>()?,
-        weight: said.weight.map_or(Ok(1), |weight| within("weight", weight))?,
+        weight: said.weight.map_or(Ok(1), |weight| within("weight", weight, "1 to 256"))?,
         ports: by_endpoint(port(ports.servlet)?, port(ports.passthrough)?),
         backup: said.backup.unwrap_or(false),
-        max_in_flight: said.max_in_flight.map(|most| within("max_in_flight", most)).transpose()?,
+        max_in_flight: said.max_in_flight.map(|most| within("max_in_flight", most, "1 to 1000000")).transpose()?,
         route: said.route,
         lease: lease(said.lease.unwrap_or(USUAL_LEASE_SECONDS))?,
     })
@@ -236,9 +236,10 @@ fn by_endpoint<T>(servlet: T, passthrough: T) -> [T; 2] {
     [servlet, passthrough]
 }
 
-/// A number in the type that it is to have. What does not fit there is far out of range anyway.
-fn within<T: TryFrom<u64>>(key: &str, number: u64) -> Result<T, Problem> {
-    T::try_from(number).map_err(|_| body::not_as_expected(format!("{key}: {number} is out of range")))
+/// A number in the type that it is to have. What fits there is held against the limits later.
+fn within<T: TryFrom<u64>>(key: &str, number: u64, allowed: &str) -> Result<T, Problem> {
+    T::try_from(number)
+        .map_err(|_| body::not_as_expected(format!("{key}: {number} is out of range")).allowed([allowed]))
 }
 
 fn lease(seconds: u64) -> Result<Duration, Problem> {

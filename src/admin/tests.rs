@@ -1,5 +1,8 @@
 //! The API without a socket: requests in, answers out.
 
+#[path = "tests/registering.rs"]
+mod registering;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -7,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::classify::Classifier;
-use crate::config::{Secret, Token};
+use crate::config::{Config, Secret, Token};
 
 const TOKEN: &str = "a-token-for-tests";
 
@@ -31,6 +34,10 @@ clusters:
 fn api() -> Api {
     let mut config = crate::config::parse(CLUSTER, Path::new(".")).unwrap_or_else(|p| panic!("{p}")).config;
     config.admin.tokens = vec![Token::unlimited(Secret::new(TOKEN.as_bytes()))];
+    build(config)
+}
+
+fn build(config: Config) -> Api {
     let (metrics, classifier) = (Arc::new(Metrics::new().unwrap()), Classifier::new(&config));
     let config = Arc::new(config);
     let membership = Arc::new(Membership::new(config.clone(), metrics.clone()));

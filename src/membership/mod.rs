@@ -31,6 +31,7 @@ mod members;
 mod publisher;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -44,8 +45,9 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 pub use self::admission::Refusal;
-pub use self::members::{Event, Happened, Members, Report, Shown, Weights};
+pub use self::members::Members;
 pub use self::publisher::{Publisher, Target};
+pub use self::told::{Event, Happened, Report, Shown, Weights};
 use crate::config::{Config, Node};
 use crate::ids::{ClusterName, Name, NodeId, Role};
 use crate::observe::metrics::Metrics;
