@@ -109,7 +109,7 @@ struct Named<'c> {
 
 /// `GET /api/v1/clusters/{cluster}/members/{node}`
 pub(super) fn show(api: &Api, request: &Request<'_>) -> Result<Reply, Problem> {
-    let config = api.registry.config().clone();
+    let config = api.registry.config();
     let named = named(&config, request)?;
     let shown = api.membership.shown(&named.cluster.name, &named.id, request.now);
     let shown = shown.ok_or_else(|| named.problem(Refusal::UnknownMember))?;
@@ -119,7 +119,7 @@ pub(super) fn show(api: &Api, request: &Request<'_>) -> Result<Reply, Problem> {
 
 /// `PUT /api/v1/clusters/{cluster}/members/{node}`
 pub(super) fn register(api: &Api, request: &Request<'_>) -> Result<Reply, Problem> {
-    let config = api.registry.config().clone();
+    let config = api.registry.config();
     let named = named(&config, request)?;
     let registration = registration(body::object(request.body, &SAID)?)?;
     let cluster = &named.cluster.name;
@@ -138,7 +138,7 @@ pub(super) fn register(api: &Api, request: &Request<'_>) -> Result<Reply, Proble
 
 /// `POST /api/v1/clusters/{cluster}/members/{node}/renew`
 pub(super) fn renew(api: &Api, request: &Request<'_>) -> Result<Reply, Problem> {
-    let config = api.registry.config().clone();
+    let config = api.registry.config();
     let named = named(&config, request)?;
     let renewal = match request.body.trim_ascii() {
         b"" => Renewal::default(),
@@ -152,7 +152,7 @@ pub(super) fn renew(api: &Api, request: &Request<'_>) -> Result<Reply, Problem> 
 
 /// `DELETE /api/v1/clusters/{cluster}/members/{node}`
 pub(super) fn deregister(api: &Api, request: &Request<'_>) -> Result<Reply, Problem> {
-    let config = api.registry.config().clone();
+    let config = api.registry.config();
     let named = named(&config, request)?;
     check_known(api, request, &named)?;
     let cluster = &named.cluster.name;
@@ -164,7 +164,7 @@ pub(super) fn deregister(api: &Api, request: &Request<'_>) -> Result<Reply, Prob
 
 /// `PUT /api/v1/clusters/{cluster}/nodes/{node}/weight`
 pub(super) fn set_weight(api: &Api, request: &Request<'_>) -> Result<Reply, Problem> {
-    let config = api.registry.config().clone();
+    let config = api.registry.config();
     let named = named(&config, request)?;
     let WantedWeight { weight } = body::object(request.body, &["weight"])?;
     let weight = weight.map(|weight| within("weight", weight, "1 to 256")).transpose()?;

@@ -9,8 +9,9 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::classify::Classifier;
 use crate::config::{Config, Secret, Token};
+use crate::registry::Setup;
+use crate::upstream::TrustStore;
 
 const TOKEN: &str = "a-token-for-tests";
 
@@ -38,10 +39,10 @@ fn api() -> Api {
 }
 
 fn build(config: Config) -> Api {
-    let (metrics, classifier) = (Arc::new(Metrics::new().unwrap()), Classifier::new(&config));
-    let config = Arc::new(config);
-    let membership = Arc::new(Membership::new(config.clone(), metrics.clone()));
-    let registry = Registry::new(config, classifier, metrics.clone(), &[], Instant::now(), 1);
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let membership = Arc::new(Membership::new(Arc::new(config.clone()), metrics.clone()));
+    let setup = Setup::new(config, TrustStore::default(), &metrics);
+    let registry = Registry::new(setup, metrics.clone(), Vec::new(), Instant::now(), 1);
     Api::new(Arc::new(registry), metrics, membership)
 }
 
