@@ -186,7 +186,7 @@ impl Stamped {
         let packed = |word| {
             let (number, stamp) = match Self::unpack(word) {
                 // A thread that comes late does not turn the time back.
-                Some((number, since)) if since.seconds_since(now) > 0.0 => (next(number, 0.0), since),
+                Some((number, since)) if now.is_before(since) => (next(number, 0.0), since),
                 Some((number, since)) => (next(number, now.seconds_since(since)), now),
                 None => (first, now),
             };
@@ -289,6 +289,23 @@ mod tests {
         request(&gauge, 3_990, 4_000);
         assert!(close(latency(&gauge, 5_000), 5_000.0));
         assert!(close(latency(&gauge, 4_000), 5_000.0));
+    }
+
+    #[test]
+    fn what_was_long_ago_is_never_fresh_again() {
+        const DAY: u64 = 86_400_000;
+        for days in [1, 20, 26, 27, 40, 51] {
+            let (gauge, later) = (Arc::new(Gauge::new()), days * DAY);
+            request(&gauge, 0, 10_000);
+            gauge.report(0.9, at(10_000));
+            assert!(latency(&gauge, later) < 1.0, "after {days} days: {}", latency(&gauge, later));
+            assert!(gauge.load(at(later)).unwrap().1 > 86_000.0, "after {days} days: {:?}", gauge.load(at(later)));
+            request(&gauge, later, later + 10);
+            gauge.report(0.1, at(later));
+            assert!(close(latency(&gauge, later + 10), 10.0), "after {days} days: {}", latency(&gauge, later + 10));
+            let (load, age) = gauge.load(at(later)).unwrap();
+            assert!(close(load, 0.1) && age == 0.0, "after {days} days: {load}, {age}");
+        }
     }
 
     #[test]
