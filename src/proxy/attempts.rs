@@ -59,6 +59,7 @@ struct Attempt {
     recorder: Option<Arc<Recorder>>,
     /// Position of the node in its cluster.
     index: usize,
+    /// When it was given to the member; when its body was there, if that was later.
     began: Instant,
     reused: bool,
 }
@@ -255,6 +256,15 @@ impl Attempts {
     pub(super) fn connected(&mut self, reused: bool) {
         if let Some(attempt) = &mut self.current {
             attempt.reused = reused;
+        }
+    }
+
+    /// Takes in that the body is there: from here on the client waits for the member, and not the other way round.
+    pub(super) fn received(&mut self, now: Instant, route: &Route) {
+        let Some(attempt) = &mut self.current else { return };
+        attempt.began = now;
+        if let (Some(lease), Some(view)) = (&mut attempt.lease, route.view()) {
+            lease.received(view.pool.moment(now));
         }
     }
 

@@ -143,6 +143,13 @@ impl Context {
         Some(peer)
     }
 
+    /// Notes that the body is there.
+    pub(super) fn received(&mut self, now: Instant) {
+        if let Some(route) = &self.route {
+            self.attempts.received(now, route);
+        }
+    }
+
     /// Takes in the final header of the member's answer, and takes out what is for us.
     pub(super) fn answered(&mut self, response: &mut ResponseHeader, registry: &Registry) {
         let now = *self.first_byte.get_or_insert_with(Instant::now);

@@ -215,13 +215,16 @@ impl ProxyHttp for Proxy {
 
     async fn request_body_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         end: bool,
         context: &mut Context,
     ) -> Result<()> {
         let bytes = body.as_ref().map_or(0, Bytes::len);
         context.exchange.received(bytes, end);
+        if end && !session.is_body_empty() {
+            context.received(Instant::now());
+        }
         if !context.take_body(bytes) {
             context.blame(BODY_TOO_LARGE.reason);
             return Err(

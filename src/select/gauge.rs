@@ -28,7 +28,7 @@ const REPORTS_FORGOTTEN: f32 = 60.0;
 #[repr(align(64))]
 pub struct Gauge {
     counts: AtomicU64,
-    /// Peak-sensitive moving average of nanoseconds to the header of the answer.
+    /// Peak-sensitive moving average of nanoseconds from the end of a request to the header of its answer.
     latency: Stamped,
     /// Moving average of reported utilisation.
     load: Stamped,
@@ -144,6 +144,14 @@ pub struct InFlight {
 }
 
 impl InFlight {
+    /// Takes in that the request was there as a whole at `now`: what the client took for its body says nothing of the
+    /// member. Nothing happens after the answer's header.
+    pub fn received(&mut self, now: Moment) {
+        if self.waiting {
+            self.since = now;
+        }
+    }
+
     /// Takes in that the header of the answer came at `now`. Only the first time counts.
     pub fn answered(&mut self, now: Moment) {
         if std::mem::take(&mut self.waiting) {
@@ -242,6 +250,20 @@ mod tests {
         drop(first);
         assert_eq!(gauge.counts().0, 0);
         assert!(close(latency(&gauge, 1), 1.0), "the second call said nothing");
+    }
+
+    #[test]
+    fn the_time_of_a_request_counts_from_its_end() {
+        let gauge = Arc::new(Gauge::new());
+        let mut upload = gauge.try_start(None, at(0)).unwrap();
+        upload.received(at(5_000));
+        upload.answered(at(5_010));
+        upload.received(at(9_000));
+        assert!(close(latency(&gauge, 5_010), 10.0), "{}", latency(&gauge, 5_010));
+        let mut early = gauge.try_start(None, at(6_000)).unwrap();
+        early.answered(at(6_300));
+        early.received(at(7_000));
+        assert!(close(latency(&gauge, 6_300), 300.0), "an answer that does not wait for it");
     }
 
     #[test]
