@@ -53,7 +53,7 @@ pub(super) struct Attempts {
 #[derive(Debug)]
 struct Attempt {
     // Before the lease, whose end wakes a request that may want to be the next trial.
-    trial: Option<Trial>,
+    trial: Option<OnTrial>,
     /// `None` when the member is free again.
     lease: Option<Lease>,
     recorder: Option<Arc<Recorder>>,
@@ -62,6 +62,31 @@ struct Attempt {
     /// When it was given to the member; when its body was there, if that was later.
     began: Instant,
     reused: bool,
+}
+
+/// The trial of a member. If it ends without an outcome, whoever waits may be the next one: there need be no limit whose
+/// end would wake somebody.
+#[derive(Debug)]
+struct OnTrial {
+    /// `None` only while it ends.
+    trial: Option<Trial>,
+    queue: Arc<Queue>,
+}
+
+impl OnTrial {
+    /// Tells the outcome; see [`Trial::end`].
+    fn end(mut self, outcome: Outcome) -> bool {
+        self.trial.take().is_some_and(|trial| trial.end(outcome))
+    }
+}
+
+impl Drop for OnTrial {
+    fn drop(&mut self) {
+        // First the room, then the news of it.
+        if self.trial.take().is_some() {
+            self.queue.released();
+        }
+    }
 }
 
 /// A member that was chosen, in the snapshot that it is in.
@@ -229,7 +254,7 @@ impl Attempts {
         }
         self.current = Some(Attempt {
             lease: Some(lease),
-            trial,
+            trial: trial.map(|trial| OnTrial { trial: Some(trial), queue: pool.queue.clone() }),
             recorder: member.recorder.clone(),
             index: member.index,
             began,
@@ -407,5 +432,46 @@ pub(super) fn why_moved(view: &PoolView, node: usize) -> &'static str {
         Some(Standing::Maintenance) => "maintenance",
         Some(Standing::Down) => "down",
         Some(_) => "failed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::config::{OutlierPolicy, QueuePolicy};
+    use crate::health::passive::Outliers;
+
+    /// The recorder of a member that is on trial.
+    fn on_trial() -> Arc<Recorder> {
+        let (policy, now) = (OutlierPolicy::default(), Instant::now());
+        let mut outliers = Outliers::new(policy, now);
+        outliers.retain([0, 1]);
+        let recorder = outliers.recorder(&0).unwrap().clone();
+        while !recorder.record(Outcome::GatewayError, Duration::ZERO) {}
+        assert!(outliers.decide(&0, now).is_some());
+        outliers.tick(now + policy.eject_for);
+        recorder
+    }
+
+    #[test]
+    fn a_trial_without_outcome_lets_the_next_one_try() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let wait = Duration::from_secs(5);
+            for outcome in [None, Some(Outcome::Good)] {
+                let (recorder, queue) = (on_trial(), Arc::new(Queue::new(QueuePolicy { length: 1, wait })));
+                let trial = OnTrial { trial: recorder.try_trial(), queue: queue.clone() };
+                let mut waits = std::pin::pin!(queue.wait(wait, || recorder.try_trial()));
+                assert!(timeout(wait / 2, &mut waits).await.is_err(), "one at a time");
+                match outcome {
+                    None => drop(trial),
+                    Some(outcome) => assert!(trial.end(outcome), "there is something to decide"),
+                }
+                // Time passes only when nobody has anything to do.
+                assert_eq!(waits.await.is_ok(), outcome.is_none(), "{outcome:?}");
+            }
+        });
     }
 }
