@@ -88,9 +88,13 @@ mod tests {
     #[test]
     fn ticks_wrap_around() {
         let days = |days: u64| Moment::after(Duration::from_secs(days * 86_400)).tick();
-        for (now, earlier, seconds) in
-            [(51, 51, 0.0), (53, 51, 172_800.0), (120, 100, 1_728_000.0), (140, 100, 3_456_000.0), (151, 100, 4_406_400.0)]
-        {
+        for (now, earlier, seconds) in [
+            (51, 51, 0.0),
+            (53, 51, 172_800.0),
+            (120, 100, 1_728_000.0),
+            (140, 100, 3_456_000.0),
+            (151, 100, 4_406_400.0),
+        ] {
             let since = days(now).seconds_since(days(earlier));
             assert!((since - seconds).abs() < 1.0, "{now}, {earlier}: {since}");
         }
