@@ -142,6 +142,7 @@ impl Proxy {
                 Error::explain(ErrorType::HTTPStatus(503), "all members of the pool are full").into_in()
             }
             NoMember::ClientGone => Error::explain(ErrorType::ConnectionClosed, "the client has left").into_down(),
+            NoMember::TooSlow(error) => error.into_down(),
         }
     }
 
@@ -252,7 +253,9 @@ impl ProxyHttp for Proxy {
     ) -> Box<Error> {
         debug!("no connection to {}: {error}", peer._address);
         context.refused = Some("connect_failed");
-        let failed = attempt_failed(session, Failure::Connect);
+        let mut failed = attempt_failed(session, Failure::Connect);
+        // There were no ports or file descriptors left on this machine, say.
+        failed.blameless |= matches!(error.etype(), ErrorType::BindError | ErrorType::SocketError);
         error.set_retry(context.attempt_failed(&failed, &self.registry));
         error
     }
