@@ -21,7 +21,7 @@ use crate::health::passive::{Recorder, Trial};
 use crate::ids::{ClusterName, Endpoint, Name, Role};
 use crate::member::{Lease, Node};
 use crate::observe::metrics::PoolMetrics;
-use crate::queue::Queue;
+use crate::queue::{Queue, Ticket};
 use crate::retry::{Budget, RetryPass};
 use crate::select::{Candidate, Clock, Draws, Gauge, Moment, Pick, Selector};
 
@@ -146,9 +146,13 @@ pub struct Member {
 }
 
 impl Member {
-    /// Whether it has no room for one that any member could serve: what waits for this one comes first.
-    fn is_full(&self, endpoint: Endpoint) -> bool {
-        self.limit.is_some_and(|limit| self.node.gauge(endpoint).in_flight() >= limit || self.queue.waiting() > 0)
+    /// Whether it has no room for one that any member could serve: what waits for this one for longer comes first.
+    fn is_full(&self, endpoint: Endpoint, ticket: Option<Ticket>) -> bool {
+        let others_first = || match ticket {
+            None => self.queue.waiting() > 0,
+            Some(ticket) => self.queue.is_before(ticket),
+        };
+        self.limit.is_some_and(|limit| self.node.gauge(endpoint).in_flight() >= limit || others_first())
     }
 
     /// Whether another request is finding out about it.
@@ -183,8 +187,8 @@ pub struct Ask<'a> {
     pub again: Option<usize>,
     /// A hash of what names the member, for the algorithms that hash.
     pub key: u64,
-    /// Whether it has waited for its turn; otherwise it overtakes nobody who waits.
-    pub has_waited: bool,
+    /// What says since when it waits, if it does; one that does not overtakes nobody who does.
+    pub ticket: Option<Ticket>,
 }
 
 /// What became of asking for a member.
@@ -239,15 +243,16 @@ impl PoolView {
         let endpoint = self.pool.endpoint;
         if let Some((position, member)) = self.session(ask, now) {
             // Even a member on trial has to serve its sessions, as nobody else can.
-            let overtakes = !ask.has_waited && member.queue.waiting() > 0;
+            let overtakes = ask.ticket.is_none() && member.queue.waiting() > 0;
             let picked = if overtakes { None } else { self.take(position, member, now, false) };
             return picked.map_or(Choice::SessionFull(member), Choice::Picked);
         }
-        if !ask.has_waited && self.pool.queue.waiting() > 0 {
+        if ask.ticket.is_none() && self.pool.queue.waiting() > 0 {
             return Choice::Full;
         }
         let request = Pick { now, turn: &self.pool.turn, draws: &self.pool.draws, key: ask.key };
-        let has_room = |member: &Member| !(member.is_full(endpoint) || self.one_by_one && member.is_tried());
+        let has_room =
+            |member: &Member| !(member.is_full(endpoint, ask.ticket) || self.one_by_one && member.is_tried());
         let usable = |position| self.untried(position, ask.tried).is_some_and(has_room);
         // Another thread may have taken the last place of a member that had one; then another member is looked for.
         for _ in 0..=self.members.len() {

@@ -16,7 +16,7 @@ use crate::health::log_ejection;
 use crate::health::passive::{Outcome, Recorder, Trial};
 use crate::member::Lease;
 use crate::pool::{Ask, Choice, Member, Picked, Pool, PoolView, Standing};
-use crate::queue::{Queue, QueueError, Try};
+use crate::queue::{Queue, QueueError, Ticket, Try};
 use crate::registry::{Registry, Snapshot};
 use crate::retry::{self, Decision, Failed, Failure, Others, Place, RetryPass};
 
@@ -191,7 +191,7 @@ impl Attempts {
     }
 
     fn ask<'a>(&'a self, route: &Route) -> Ask<'a> {
-        Ask { tried: &self.tried, session: route.session, again: self.again, key: route.key, has_waited: false }
+        Ask { tried: &self.tried, session: route.session, again: self.again, key: route.key, ticket: None }
     }
 
     /// Waits until a member has room, the wait is over, or the client has left.
@@ -225,7 +225,7 @@ impl Attempts {
         let begun = tokio::time::Instant::now();
         loop {
             let left = limit.saturating_sub(begun.elapsed());
-            let turn = queue.wait(left, || self.try_turn(&queue, route, registry)).await;
+            let turn = queue.wait(left, |ticket| self.try_turn(&queue, ticket, route, registry)).await;
             let next = match turn {
                 Ok(Turn::Chosen(chosen)) => return Ok(chosen),
                 Ok(Turn::NoneReady) => None,
@@ -239,13 +239,13 @@ impl Attempts {
     }
 
     /// What is done by whoever has the turn in a queue.
-    fn try_turn(&self, queue: &Arc<Queue>, route: &Route, registry: &Registry) -> Try<Turn> {
+    fn try_turn(&self, queue: &Arc<Queue>, ticket: Ticket, route: &Route, registry: &Registry) -> Try<Turn> {
         // Members may have come and gone meanwhile.
         let snapshot = registry.snapshot();
         let Some(view) = route.view_in(&snapshot) else { return Try::Done(Turn::NoneReady) };
         // Whoever waits is less particular: any but the one that has just failed.
         let tried = self.tried.last().map_or(&[][..], std::slice::from_ref);
-        let right = match self.pick(view, Ask { tried, has_waited: true, ..self.ask(route) }, Instant::now()) {
+        let right = match self.pick(view, Ask { tried, ticket: Some(ticket), ..self.ask(route) }, Instant::now()) {
             Choice::Picked(picked) => {
                 return Try::Done(Turn::Chosen(Chosen::new(picked, Some(snapshot.clone()))));
             }
@@ -497,7 +497,7 @@ mod tests {
             for outcome in [None, Some(Outcome::Good)] {
                 let (recorder, queue) = (on_trial(), Arc::new(Queue::new(QueuePolicy { length: 1, wait })));
                 let trial = OnTrial { trial: recorder.try_trial(), queue: queue.clone() };
-                let mut waits = std::pin::pin!(queue.wait(wait, || recorder.try_trial().into()));
+                let mut waits = std::pin::pin!(queue.wait(wait, |_| recorder.try_trial().into()));
                 assert!(timeout(wait / 2, &mut waits).await.is_err(), "one at a time");
                 match outcome {
                     None => drop(trial),

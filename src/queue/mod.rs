@@ -22,13 +22,22 @@
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use crate::config::QueuePolicy;
+
+/// Says who has waited longer, also of waiters in different queues: the smaller number.
+pub type Ticket = u64;
+
+/// No waiter has it.
+const NOBODY: Ticket = u64::MAX;
+
+/// The next ticket, of all queues. At a billion a second there are enough for five hundred years.
+static TICKETS: AtomicU64 = AtomicU64::new(0);
 
 /// What a waiter has got from a try.
 #[derive(Debug)]
@@ -53,6 +62,8 @@ pub struct Queue {
     policy: QueuePolicy,
     /// As many as there are in the line, to be read without the lock.
     waiting: AtomicUsize,
+    /// The ticket of the first in the line, or [`NOBODY`].
+    first: AtomicU64,
     line: Mutex<Line>,
 }
 
@@ -78,12 +89,17 @@ impl QueueError {
 impl Queue {
     /// An empty queue.
     pub fn new(policy: QueuePolicy) -> Self {
-        Queue { policy, waiting: AtomicUsize::new(0), line: Mutex::default() }
+        Queue { policy, waiting: AtomicUsize::new(0), first: AtomicU64::new(NOBODY), line: Mutex::default() }
     }
 
     /// How many requests wait.
     pub fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Whether somebody waits here for longer than the one with that ticket.
+    pub fn is_before(&self, ticket: Ticket) -> bool {
+        self.first.load(Ordering::Relaxed) < ticket
     }
 
     /// When a request may be tried again that got no member, in whole seconds, at least 1: by then, all that wait now
@@ -104,7 +120,7 @@ impl Queue {
     ///
     /// # Errors
     /// [`QueueError::Full`] at once, [`QueueError::TimedOut`] after `limit`.
-    pub async fn wait<T>(&self, limit: Duration, pick: impl FnMut() -> Try<T>) -> Result<T, QueueError> {
+    pub async fn wait<T>(&self, limit: Duration, pick: impl FnMut(Ticket) -> Try<T>) -> Result<T, QueueError> {
         tokio::time::timeout(limit, self.line_up(pick)).await.unwrap_or(Err(QueueError::TimedOut))
     }
 
@@ -127,11 +143,11 @@ impl Queue {
     }
 
     /// [`Queue::wait`] without an end.
-    async fn line_up<T>(&self, mut pick: impl FnMut() -> Try<T>) -> Result<T, QueueError> {
+    async fn line_up<T>(&self, mut pick: impl FnMut(Ticket) -> Try<T>) -> Result<T, QueueError> {
         let mut place = self.enter()?;
         loop {
             place.turn().await;
-            match pick() {
+            match pick(place.ticket) {
                 Try::Done(picked) => {
                     place.leave_served();
                     return Ok(picked);
@@ -143,7 +159,7 @@ impl Queue {
     }
 
     fn enter(&self) -> Result<Place<'_>, QueueError> {
-        let number = {
+        let ticket = {
             let mut line = self.line.lock();
             if line.waiters.len() >= self.policy.length {
                 return Err(QueueError::Full);
@@ -151,15 +167,22 @@ impl Queue {
             if line.waiters.is_empty() {
                 (line.turn, line.tries) = (0, ANY);
             }
-            let number = line.next;
-            line.next += 1; // at a billion a second it is enough for five hundred years
-            line.waiters.insert(number, None);
-            self.waiting.store(line.waiters.len(), Ordering::Relaxed);
-            number
+            // With the lock, so that the line is in the order of its tickets.
+            let ticket = TICKETS.fetch_add(1, Ordering::Relaxed);
+            line.waiters.insert(ticket, None);
+            self.announce(&line);
+            ticket
         };
         // The number of waiters is written before `pick` reads what the members are busy with; see `released`.
         fence(Ordering::SeqCst);
-        Ok(Place { queue: self, number, tries: 0, served: false })
+        Ok(Place { queue: self, ticket, tries: 0, served: false })
+    }
+
+    /// Writes down what is read without the lock.
+    fn announce(&self, line: &Line) {
+        self.waiting.store(line.waiters.len(), Ordering::Relaxed);
+        let first = line.waiters.first_key_value().map_or(NOBODY, |(&first, _)| first);
+        self.first.store(first, Ordering::Relaxed);
     }
 
     fn give(&self, tries: usize) {
@@ -174,20 +197,18 @@ const ANY: usize = usize::MAX;
 /// The waiters.
 #[derive(Debug, Default)]
 struct Line {
-    /// The number that the next one gets.
-    next: u64,
-    /// By number, so in the order of their arrival. `None` while it is not asleep.
-    waiters: BTreeMap<u64, Option<Waker>>,
-    /// Waiters with smaller numbers have passed.
-    turn: u64,
+    /// By ticket, so in the order of their arrival. `None` while it is not asleep.
+    waiters: BTreeMap<Ticket, Option<Waker>>,
+    /// Waiters with smaller tickets have passed.
+    turn: Ticket,
     /// How often the waiter that has the turn may try to get a member before it has to be woken again. 0 if there is no
     /// waiter at all.
     tries: usize,
 }
 
 impl Line {
-    fn has_turn(&self, number: u64) -> bool {
-        self.waiters.range(self.turn..).next().is_some_and(|(&first, _)| first == number)
+    fn has_turn(&self, ticket: Ticket) -> bool {
+        self.waiters.range(self.turn..).next().is_some_and(|(&first, _)| first == ticket)
     }
 
     /// Lets the first waiter try. Returns what wakes it, if it is asleep and has something to wake up for.
@@ -212,7 +233,7 @@ impl Line {
 #[derive(Debug)]
 struct Place<'a> {
     queue: &'a Queue,
-    number: u64,
+    ticket: Ticket,
     /// Tries that the waiter has taken for its turn.
     tries: usize,
     served: bool,
@@ -226,12 +247,12 @@ impl Place<'_> {
 
     fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let mut line = self.queue.line.lock();
-        let mine = line.has_turn(self.number);
+        let mine = line.has_turn(self.ticket);
         if mine && line.tries > 0 {
             self.tries = std::mem::take(&mut line.tries);
             return Poll::Ready(());
         }
-        let asleep = line.waiters.get_mut(&self.number);
+        let asleep = line.waiters.get_mut(&self.ticket);
         let before = asleep.and_then(|asleep| asleep.replace(context.waker().clone()));
         drop(line);
         drop(before); // without the lock, as it may be the last that holds a task
@@ -243,8 +264,8 @@ impl Place<'_> {
         let tries = std::mem::take(&mut self.tries);
         let mut line = self.queue.line.lock();
         // If another request has finished meanwhile, the turn is the first one's again; then that has these tries, too.
-        if line.has_turn(self.number) {
-            line.turn = self.number + 1;
+        if line.has_turn(self.ticket) {
+            line.turn = self.ticket + 1;
         }
         let next = line.hand_on(tries);
         drop(line);
@@ -259,9 +280,9 @@ impl Place<'_> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         let mut line = self.queue.line.lock();
-        let has_turn = line.has_turn(self.number);
-        let own = line.waiters.remove(&self.number);
-        self.queue.waiting.store(line.waiters.len(), Ordering::Relaxed);
+        let has_turn = line.has_turn(self.ticket);
+        let own = line.waiters.remove(&self.ticket);
+        self.queue.announce(&line);
         let next = match (has_turn, self.served) {
             (_, true) => line.hand_on(self.tries.saturating_sub(1)),
             (true, false) => line.give(ANY),

@@ -56,7 +56,7 @@ struct Waiter<'a> {
 
 impl<'a> Waiter<'a> {
     fn new(id: usize, queue: &'a Queue, room: &'a Room) -> Self {
-        Waiter { id, woken: Arc::default(), future: Box::pin(queue.line_up(|| room.take().into())) }
+        Waiter { id, woken: Arc::default(), future: Box::pin(queue.line_up(|_| room.take().into())) }
     }
 
     fn poll(&mut self) -> Poll<Result<(), QueueError>> {
@@ -95,7 +95,7 @@ fn a_request_that_finishes_wakes_exactly_one() {
 
 /// A request that wants none of what there is room for, as long as `particular` says so.
 fn passing<'a>(id: usize, queue: &'a Queue, room: &'a Room, particular: &'a Cell<bool>) -> Waiter<'a> {
-    let pick = || if particular.get() { Try::Pass } else { room.take().into() };
+    let pick = |_| if particular.get() { Try::Pass } else { room.take().into() };
     Waiter { id, woken: Arc::default(), future: Box::pin(queue.line_up(pick)) }
 }
 
@@ -366,7 +366,7 @@ impl Pool {
         let at_once = if self.queue.waiting() == 0 { self.take() } else { None };
         match at_once {
             Some(taken) => Ok(taken),
-            None => self.queue.wait(self.queue.policy.wait, || self.take().into()).await,
+            None => self.queue.wait(self.queue.policy.wait, |_| self.take().into()).await,
         }
     }
 }
@@ -391,7 +391,7 @@ fn a_waiter_gives_up_in_time() {
         let taken = pool.admit().await.ok().unwrap();
         assert_eq!(pool.admit().await.err(), Some(QueueError::TimedOut));
         assert_eq!(start.elapsed(), 3 * SECOND);
-        assert_eq!(pool.queue.wait(SECOND, || pool.take().into()).await.err(), Some(QueueError::TimedOut));
+        assert_eq!(pool.queue.wait(SECOND, |_| pool.take().into()).await.err(), Some(QueueError::TimedOut));
         assert_eq!((start.elapsed(), pool.queue.waiting()), (4 * SECOND, 0));
         drop(taken);
         assert!(pool.admit().await.is_ok());
@@ -535,7 +535,7 @@ fn threads_lose_no_wake_up() {
             scope.spawn(move || {
                 for round in 0..1_500 {
                     let room = || pool.take();
-                    let try_room = || Try::from(room());
+                    let try_room = |_| Try::from(room());
                     if (round + thread) % 7 == 0 {
                         // Comes, is polled once, and leaves.
                         let mut future = std::pin::pin!(pool.queue.line_up(try_room));
@@ -544,10 +544,10 @@ fn threads_lose_no_wake_up() {
                         let direct = if pool.queue.waiting() == 0 { room() } else { None };
                         // One thread passes at times, as long as there are others that give it another turn.
                         let mut passes = usize::from(thread == 0);
-                        let particular = || {
+                        let particular = |ticket| {
                             let passing = passes > 0 && running.load(Ordering::SeqCst) > 1;
                             passes -= usize::from(passing);
-                            if passing { Try::Pass } else { try_room() }
+                            if passing { Try::Pass } else { try_room(ticket) }
                         };
                         let taken = direct.or_else(|| block_on(pool.queue.line_up(particular)).ok());
                         assert!(taken.is_some());

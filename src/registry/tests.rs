@@ -28,7 +28,7 @@ fn registry(yaml: &str) -> Registry {
 }
 
 fn pick(view: &PoolView) -> Option<Picked<'_>> {
-    let ask = Ask { tried: &[], session: Session::None, again: None, key: 0, has_waited: false };
+    let ask = Ask { tried: &[], session: Session::None, again: None, key: 0, ticket: None };
     match view.pick(&ask, Instant::now()) {
         Choice::Picked(picked) => Some(picked),
         Choice::Full | Choice::SessionFull(_) | Choice::Nobody => None,

@@ -211,8 +211,8 @@ fn a_body_that_does_not_come_while_its_request_waits_is_a_408() {
 }
 
 #[test]
-fn places_on_a_member_are_for_those_first_who_wait_for_it() {
-    let workers = [Worker::start("w1", &["--delay", "20ms"]), Worker::start("w2", &["--delay", "20ms"])];
+fn places_on_a_member_are_given_to_who_waits_longest_for_it() {
+    let workers = [Worker::start("w1", &["--delay", "20ms"]), Worker::start("w2", &[])];
     let pool = "max_in_flight: 1, outliers: off, affinity: route, queue: { length: 50, wait: 1m }";
     let elb = Elb::start(&topology(&workers).worker_pool(pool));
     workers.iter().for_each(Worker::freeze);
@@ -225,19 +225,28 @@ fn places_on_a_member_are_for_those_first_who_wait_for_it() {
     };
     let mut clients = vec![send("busy-1", Some("w1")), send("busy-2", Some("w2"))];
     wait_for_in_flight(&elb, 2);
-    // Those that would take any member are there first, and there are more of them.
-    for number in 0..8 {
-        clients.push(send(&format!("any-{number}"), None));
-        wait_for_queue(&elb, number + 1);
-    }
+    let mut line = Vec::new();
     for number in 0..4 {
-        clients.push(send(&format!("session-{number}"), Some("w1")));
-        wait_for_queue(&elb, number + 9);
+        for (kind, route) in [("session", Some("w1")), ("any", None)] {
+            let id = format!("{number}-{kind}");
+            line.push((id.clone(), send(&id, route)));
+            wait_for_queue(&elb, line.len());
+        }
     }
-    workers.iter().for_each(Worker::thaw);
-    clients.iter_mut().for_each(|client| assert_eq!(client.answer().status, 200));
+    // The other worker stays as busy as it is.
+    workers[0].thaw();
+    line.iter_mut().for_each(|(id, client)| assert_eq!(client.answer().echo().node(), "w1", "{id}"));
     let arrived = workers[0].arrived();
-    assert_eq!(arrived[..5], ["busy-1", "session-0", "session-1", "session-2", "session-3"], "{arrived:?}");
+    let sessions: Vec<_> = arrived.iter().filter(|id| id.ends_with("session")).collect();
+    let any: Vec<_> = arrived.iter().filter(|id| id.ends_with("any")).collect();
+    assert!(sessions.is_sorted() && any.is_sorted() && sessions.len() == 4 && any.len() == 4, "{arrived:?}");
+    // Who would take any member never goes before a session that waits for longer.
+    for (number, id) in any.iter().enumerate() {
+        let before = arrived.iter().take_while(|arrived| arrived != id).filter(|id| id.ends_with("session")).count();
+        assert!(before > number, "{arrived:?}");
+    }
+    workers[1].thaw();
+    clients.iter_mut().for_each(|client| assert_eq!(client.answer().status, 200));
     wait_for_queue(&elb, 0);
 }
 
