@@ -205,6 +205,7 @@ impl PoolState {
                 address: SocketAddr::new(known.address?, node.ports[endpoint.index()]),
                 ports: node.ports,
                 standing: known.standing(endpoint, self.passive(*key), settings.slow_start, now),
+                draining: known.wanted() == AdminState::Draining,
                 backup: node.backup,
                 weight: known.weight(node),
                 limit: known.limit(node, settings),
@@ -321,7 +322,7 @@ impl NodeState {
     }
 
     /// What operators and its agent want of it: the stricter one counts.
-    fn wanted(&self) -> AdminState {
+    pub(super) fn wanted(&self) -> AdminState {
         self.admin.max(self.agent.wanted)
     }
 
