@@ -145,9 +145,16 @@ impl Context {
     pub(super) fn peer(&mut self, repeatable: bool) -> Option<Box<HttpPeer>> {
         let route = self.route.as_ref()?;
         let (pool, member) = route.asked(&self.attempts)?;
-        let mut peer = route.snapshot().setup.trust.peer(pool, member);
+        let mut peer = route.trust().peer(pool, member);
         self.attempts.fit(&mut peer, pool, repeatable);
         Some(peer)
+    }
+
+    /// Notes that the body is there.
+    pub(super) fn received(&mut self, now: Instant) {
+        if let Some(route) = &self.route {
+            self.attempts.received(now, route);
+        }
     }
 
     /// Takes in the final header of the member's answer, and takes out what is for us.

@@ -4,6 +4,7 @@
 mod crashes;
 mod hanging;
 mod operator;
+mod retries;
 mod rolling;
 mod sessions;
 #[path = "../support/mod.rs"]
