@@ -223,7 +223,7 @@ fn places_on_a_member_are_given_to_who_waits_longest_for_it() {
         client.send(if cookie.is_empty() { request } else { request.header("Cookie", &cookie) }.to_bytes());
         client
     };
-    let mut clients = vec![send("busy-1", Some("w1")), send("busy-2", Some("w2"))];
+    let mut clients = [send("busy-1", Some("w1")), send("busy-2", Some("w2"))];
     wait_for_in_flight(&elb, 2);
     let mut line = Vec::new();
     for number in 0..4 {
