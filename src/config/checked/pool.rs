@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::SameSite;
-use crate::ids::Role;
+use crate::ids::{Name, Role};
 
 /// How a pool treats its members.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -46,7 +46,7 @@ impl PoolSettings {
             balance: Algorithm::RoundRobin,
             hash: HashSettings { by: HashKey::Client, bound: 125 },
             affinity: match role {
-                Role::Manager => Affinity::Cookie(AffinityCookie::default()),
+                Role::Manager => Affinity::Cookie(AffinityCookie::of(role)),
                 Role::Worker => Affinity::Off,
             },
             keepalive: Keepalive { connections: 256, idle: Duration::from_secs(15) },
@@ -73,15 +73,27 @@ impl PoolSettings {
     }
 }
 
-impl Default for AffinityCookie {
-    fn default() -> Self {
+impl AffinityCookie {
+    /// The defaults for a pool of `role`. Their names differ, so that on a host of both roles none replaces the other.
+    pub fn of(role: Role) -> Self {
+        let name = match role {
+            Role::Manager => "CARBON_ELB",
+            Role::Worker => "CARBON_ELB_WORKER",
+        };
         AffinityCookie {
-            name: "CARBON_ELB".to_owned(),
+            name: name.to_owned(),
             path: "/".to_owned(),
             secure: Secure::Auto,
             same_site: Some(SameSite::Lax),
             lifetime: None,
         }
+    }
+
+    /// The cookie of the pool of a tenant partition: its name ends with the partition's. A browser that asks for tenants
+    /// of several partitions has a session in each, and keeps one cookie of a name.
+    pub fn in_partition(&self, partition: Option<&Name>) -> Self {
+        let name = partition.map_or_else(|| self.name.clone(), |partition| format!("{}.{partition}", self.name));
+        AffinityCookie { name, ..self.clone() }
     }
 }
 
