@@ -70,7 +70,7 @@ impl Sessions {
             By::Nothing => Session::None,
             By::Cookie(cookie) => Session::Found(cookie.find(cookies())),
             By::Route(routes) => Session::Found(routes.find(cookies(), raw_path)),
-            By::Hash(key) => Session::Hash(hash(key, source).hash),
+            By::Hash(key) => Session::Hash(hash(key, source)),
         }
     }
 

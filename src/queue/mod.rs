@@ -73,25 +73,12 @@ impl Queue {
         wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
     }
 
-    /// Gets a member: at once if nobody waits and one has room, else by waiting as long as the policy says.
+    /// Gets a member behind all that wait, and waits at most `limit`. It is for a request that found all members full, or
+    /// somebody waiting. It must run where Tokio's timers do.
     ///
     /// `pick` is called each time when a member may have room; it takes the room and returns the member, or returns
     /// `None` if all are full. It is called on the task of the caller and without a lock. It should take any member: a
     /// request that insists on one holds up all that wait behind it.
-    ///
-    /// # Errors
-    /// As [`Queue::wait`].
-    pub async fn admit<T>(&self, mut pick: impl FnMut() -> Option<T>) -> Result<T, QueueError> {
-        if self.waiting() == 0
-            && let Some(picked) = pick()
-        {
-            return Ok(picked);
-        }
-        self.wait(self.policy.wait, pick).await
-    }
-
-    /// Gets a member as [`Queue::admit`], but behind all that wait, and waits at most `limit`: for a request that has
-    /// waited before. It must run where Tokio's timers do.
     ///
     /// To drop the future is to leave the queue.
     ///

@@ -310,6 +310,15 @@ impl Pool {
         self.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).ok()?;
         Some(Taken(self.clone()))
     }
+
+    /// What a request does: it takes room at once if nobody waits and there is some, and waits otherwise.
+    async fn admit(self: &Arc<Self>) -> Result<Taken, QueueError> {
+        let at_once = if self.queue.waiting() == 0 { self.take() } else { None };
+        match at_once {
+            Some(taken) => Ok(taken),
+            None => self.queue.wait(self.queue.policy.wait, || self.take()).await,
+        }
+    }
 }
 
 impl Drop for Taken {
@@ -329,13 +338,13 @@ fn a_waiter_gives_up_in_time() {
     over_paused_time(async {
         let pool = Pool::new(QueuePolicy { length: 5, wait: 3 * SECOND }, 1);
         let start = Instant::now();
-        let taken = pool.queue.admit(|| pool.take()).await.ok().unwrap();
-        assert_eq!(pool.queue.admit(|| pool.take()).await.err(), Some(QueueError::TimedOut));
+        let taken = pool.admit().await.ok().unwrap();
+        assert_eq!(pool.admit().await.err(), Some(QueueError::TimedOut));
         assert_eq!(start.elapsed(), 3 * SECOND);
         assert_eq!(pool.queue.wait(SECOND, || pool.take()).await.err(), Some(QueueError::TimedOut));
         assert_eq!((start.elapsed(), pool.queue.waiting()), (4 * SECOND, 0));
         drop(taken);
-        assert!(pool.queue.admit(|| pool.take()).await.is_ok());
+        assert!(pool.admit().await.is_ok());
         assert_eq!(start.elapsed(), 4 * SECOND);
     });
 }
@@ -346,9 +355,9 @@ fn an_arrival_does_not_overtake_even_if_there_is_room() {
         let pool = Pool::new(QueuePolicy { length: 5, wait: 3 * SECOND }, 0);
         let place = pool.queue.enter().unwrap();
         pool.free.store(1, Ordering::Relaxed);
-        assert_eq!(pool.queue.admit(|| pool.take()).await.err(), Some(QueueError::TimedOut));
+        assert_eq!(pool.admit().await.err(), Some(QueueError::TimedOut));
         drop(place);
-        assert!(pool.queue.admit(|| pool.take()).await.is_ok());
+        assert!(pool.admit().await.is_ok());
     });
 }
 
@@ -379,7 +388,7 @@ async fn simulate(plans: &[Plan], policy: QueuePolicy, members: usize) -> Vec<Fa
             tokio::spawn(async move {
                 sleep(Duration::from_millis(plan.arrives)).await;
                 let patience = Duration::from_millis(plan.leaves);
-                let admitted = tokio::time::timeout(patience, pool.queue.admit(|| pool.take())).await;
+                let admitted = tokio::time::timeout(patience, pool.admit()).await;
                 match admitted {
                     Err(_) => Fate::Left { at: now() },
                     Ok(Err(error)) => Fate::Refused { at: now(), error },
