@@ -2,13 +2,16 @@
 //!
 //! One test in a file of its own: the counter is the whole process's.
 
-use std::alloc::System;
+#[path = "support/allocations.rs"]
+mod allocations;
+
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
+use allocations::{allocations, assert_counted};
 use carbon_elb::affinity::{Found, OwnCookies, Source};
 use carbon_elb::config::{self, Algorithm, PoolSettings, Secret};
 use carbon_elb::ids::Role;
@@ -16,35 +19,11 @@ use carbon_elb::pool::{Session, Sessions};
 use carbon_elb::select::{Candidate, Clock, Draws, Gauge, Pick, Selector};
 use http::HeaderMap;
 use http::header::COOKIE;
-use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
-
-#[global_allocator]
-static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
-
-/// The allocations of 100 runs. The test harness has threads that may allocate at the same time, so that the least of
-/// several attempts counts.
-fn allocations(mut run: impl FnMut()) -> usize {
-    let attempt = |_| {
-        let region = Region::new(ALLOCATOR);
-        (0..100).for_each(|_| run());
-        let change = region.change();
-        change.allocations + change.reallocations
-    };
-    (0..20).map(attempt).min().unwrap_or_default()
-}
 
 #[test]
 fn a_request_allocates_nothing() {
     let (clock, now, turn, draws) = (Clock::new(Instant::now()), Instant::now(), AtomicUsize::new(0), Draws::new(1));
-    for balance in [
-        Algorithm::RoundRobin,
-        Algorithm::Random,
-        Algorithm::LeastInFlight,
-        Algorithm::TwoChoices,
-        Algorithm::PeakEwma,
-        Algorithm::Hash,
-        Algorithm::LoadAware,
-    ] {
+    for balance in Algorithm::ALL {
         for members in [1, 3, 1_000] {
             let gauges: Vec<_> = (0..members).map(|_| Arc::new(Gauge::new())).collect();
             let candidates = (0..).zip(&gauges).map(|(identity, gauge)| Candidate { weight: 3, gauge, identity });
@@ -71,8 +50,7 @@ fn a_request_allocates_nothing() {
 
     sessions_allocate_nothing();
 
-    // The counter counts.
-    assert!(allocations(|| drop(black_box(Box::new(1)))) >= 100);
+    assert_counted();
 }
 
 /// What a request costs for its session in a pool with affinity cookies, beside tenant partitions with theirs.

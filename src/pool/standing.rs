@@ -144,8 +144,7 @@ pub fn growth(up_for: Duration, slow_start: Duration) -> u32 {
     (done * f64::from(STEPS)).clamp(1.0, f64::from(STEPS)) as u32 // 1 to 10
 }
 
-/// Who gets a share of the backup members, or of the others. Nobody if `some_good`
-/// has to be among them and none is.
+/// Who gets a share of the backup members, or of the others. Nobody if `some_good` has to be among them and none is.
 ///
 /// An agent's weight of 0 means that the member gets nothing new, whatever else is known of it.
 fn entitled(members: &[Contender], backup: bool, some_good: bool, panic: u8) -> Vec<bool> {

@@ -133,6 +133,45 @@ pub enum Algorithm {
     LoadAware,
 }
 
+impl Algorithm {
+    /// All of them.
+    pub const ALL: [Algorithm; 7] = [
+        Algorithm::RoundRobin,
+        Algorithm::Random,
+        Algorithm::LeastInFlight,
+        Algorithm::TwoChoices,
+        Algorithm::PeakEwma,
+        Algorithm::Hash,
+        Algorithm::LoadAware,
+    ];
+
+    /// Each with the word that the configuration has for it.
+    pub(crate) const WORDS: &'static [(&'static str, Algorithm)] = &{
+        let mut words = [("", Algorithm::RoundRobin); Algorithm::ALL.len()];
+        let mut index = 0;
+        // Computed by the compiler, which would not accept an index that is out of bounds.
+        while index < words.len() {
+            let algorithm = Algorithm::ALL[index];
+            words[index] = (algorithm.as_str(), algorithm);
+            index += 1;
+        }
+        words
+    };
+
+    /// The word used in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Algorithm::RoundRobin => "round_robin",
+            Algorithm::Random => "random",
+            Algorithm::LeastInFlight => "least_in_flight",
+            Algorithm::TwoChoices => "two_choices",
+            Algorithm::PeakEwma => "peak_ewma",
+            Algorithm::Hash => "hash",
+            Algorithm::LoadAware => "load_aware",
+        }
+    }
+}
+
 /// What [`Algorithm::Hash`] looks at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]

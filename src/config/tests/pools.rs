@@ -24,18 +24,12 @@ fn a_section_that_says_nothing_gets_the_defaults() {
 
 #[test]
 fn each_word_has_its_meaning() {
-    let algorithms = [
-        ("round_robin", Algorithm::RoundRobin),
-        ("random", Algorithm::Random),
-        ("least_in_flight", Algorithm::LeastInFlight),
-        ("two_choices", Algorithm::TwoChoices),
-        ("peak_ewma", Algorithm::PeakEwma),
-        ("hash", Algorithm::Hash),
-    ];
-    for (word, algorithm) in algorithms {
-        assert_eq!(pool(&format!("balance: {word}")).balance, algorithm);
+    for algorithm in Algorithm::ALL {
+        let word = algorithm.as_str();
+        assert_eq!(serde_json::to_value(algorithm).unwrap(), word);
+        // Without reports, `load_aware` would be warned of.
+        assert_eq!(pool(&format!("balance: {word}, load: {{ orca: true }}")).balance, algorithm);
     }
-    assert_eq!(pool("balance: load_aware, load: { orca: true }").balance, Algorithm::LoadAware);
     let keys = [
         ("client", HashKey::Client),
         ("tenant", HashKey::Tenant),
