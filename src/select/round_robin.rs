@@ -48,6 +48,7 @@ impl RoundRobin {
         }
         // Relaxed: only the number counts, nothing else is published with it.
         let start = turn.fetch_add(1, Ordering::Relaxed);
+        // Neither is empty: who is in the cycle is a member.
         let next_usable = |slots: &[u32], ahead: usize| {
             let from = start % slots.len();
             let (before, after) = slots.split_at(from);
