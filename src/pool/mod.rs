@@ -15,7 +15,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 pub use self::sessions::{Session, Sessions};
-pub use self::standing::{Contender, Facts, Rules, Standing, growth, shares};
+pub use self::standing::{Contender, Facts, Rules, Standing, growth, session_shares, shares};
 use crate::config::{EndpointSettings, NodeHost, PoolSettings};
 use crate::health::passive::{Recorder, Trial};
 use crate::ids::{ClusterName, Endpoint, Name, Role};
@@ -129,6 +129,8 @@ pub struct Member {
     pub ports: [u16; 2],
     /// What is known of it.
     pub standing: Standing,
+    /// Whether it is to get no new sessions, whatever else is known of it.
+    pub draining: bool,
     /// Whether it is asked only if no other member can be.
     pub backup: bool,
     /// Its weight, times what its agent says in percent.
@@ -144,8 +146,9 @@ pub struct Member {
 }
 
 impl Member {
+    /// Whether it has no room for one that any member could serve: what waits for this one comes first.
     fn is_full(&self, endpoint: Endpoint) -> bool {
-        self.limit.is_some_and(|limit| self.node.gauge(endpoint).in_flight() >= limit)
+        self.limit.is_some_and(|limit| self.node.gauge(endpoint).in_flight() >= limit || self.queue.waiting() > 0)
     }
 
     /// Whether another request is finding out about it.
@@ -180,6 +183,8 @@ pub struct Ask<'a> {
     pub again: Option<usize>,
     /// A hash of what names the member, for the algorithms that hash.
     pub key: u64,
+    /// Whether it has waited for its turn; otherwise it overtakes nobody who waits.
+    pub has_waited: bool,
 }
 
 /// What became of asking for a member.
@@ -202,10 +207,11 @@ pub struct Picked<'a> {
     pub position: usize,
     /// The member.
     pub member: &'a Member,
+    /// The request finds out whether the member can be asked again.
+    // Before the lease, whose end wakes a request that may want to be the next trial.
+    pub trial: Option<Trial>,
     /// Counts the request on the member's endpoint.
     pub lease: Lease,
-    /// The request finds out whether the member can be asked again.
-    pub trial: Option<Trial>,
 }
 
 impl PoolView {
@@ -213,18 +219,15 @@ impl PoolView {
     pub fn new(pool: Arc<Pool>, members: Vec<Member>) -> Self {
         let contenders: Vec<Contender> = members
             .iter()
-            .map(|&Member { standing, backup, weight, .. }| Contender { standing, backup, weight })
+            .map(|&Member { standing, draining, backup, weight, .. }| Contender { standing, draining, backup, weight })
             .collect();
         let rules = Rules { panic: pool.settings.panic, slow_start: pool.settings.slow_start };
         let shares = shares(&contenders, &rules);
-        let candidates = members.iter().zip(&shares).map(|(member, &weight)| Candidate {
-            weight,
-            gauge: member.node.gauge(pool.endpoint),
-            identity: member.identity,
+        let selector = Selector::new(&pool.settings, &candidates(&pool, &members, &shares));
+        let by_key = pool.sessions.by_hash().then(|| {
+            let shares = session_shares(&contenders, &shares);
+            Selector::by_key(&candidates(&pool, &members, &shares))
         });
-        let candidates: Vec<_> = candidates.collect();
-        let selector = Selector::new(&pool.settings, &candidates);
-        let by_key = pool.sessions.by_hash().then(|| Selector::by_key(&candidates));
         let asked = members.iter().zip(&shares).filter(|&(_, &share)| share > 0);
         let one_by_one = asked.into_iter().any(|(member, _)| member.standing != Standing::Trial);
         PoolView { pool, members, shares, one_by_one, selector, by_key }
@@ -236,10 +239,12 @@ impl PoolView {
         let endpoint = self.pool.endpoint;
         if let Some((position, member)) = self.session(ask, now) {
             // Even a member on trial has to serve its sessions, as nobody else can.
-            return match self.take(position, member, now, false) {
-                Some(picked) => Choice::Picked(picked),
-                None => Choice::SessionFull(member),
-            };
+            let overtakes = !ask.has_waited && member.queue.waiting() > 0;
+            let picked = if overtakes { None } else { self.take(position, member, now, false) };
+            return picked.map_or(Choice::SessionFull(member), Choice::Picked);
+        }
+        if !ask.has_waited && self.pool.queue.waiting() > 0 {
+            return Choice::Full;
         }
         let request = Pick { now, turn: &self.pool.turn, draws: &self.pool.draws, key: ask.key };
         let has_room = |member: &Member| !(member.is_full(endpoint) || self.one_by_one && member.is_tried());
@@ -255,12 +260,6 @@ impl PoolView {
         let some_full =
             (0..).zip(&self.shares).any(|(position, &share)| share > 0 && self.untried(position, ask.tried).is_some());
         if some_full { Choice::Full } else { Choice::Nobody }
-    }
-
-    /// Where a request waits if it has to: for the member that has its session, or for any.
-    pub fn queue(&self, ask: &Ask<'_>, now: Instant) -> &Arc<Queue> {
-        let session = self.session(ask, self.pool.clock.at(now));
-        session.map_or(&self.pool.queue, |(_, member)| &member.queue)
     }
 
     /// The member that has the request's session, if it may still have it.
@@ -286,6 +285,8 @@ impl PoolView {
     /// Counts the request on a member, if that has room. `one_by_one`: a member on trial has room for one.
     fn take<'a>(&self, position: usize, member: &'a Member, now: Moment, one_by_one: bool) -> Option<Picked<'a>> {
         let in_flight = self.gauge(member).try_start(member.limit, now)?;
+        // At once: if the place is given back, whoever waits for one is told.
+        let lease = Lease::new(member.node.clone(), self.pool.endpoint, in_flight);
         let trial = match (member.standing, &member.recorder) {
             (Standing::Trial, Some(recorder)) => match recorder.try_trial() {
                 None if one_by_one => return None,
@@ -293,8 +294,7 @@ impl PoolView {
             },
             _ => None,
         };
-        let lease = Lease::new(member.node.clone(), self.pool.endpoint, in_flight);
-        Some(Picked { position, member, lease, trial })
+        Some(Picked { position, member, trial, lease })
     }
 
     /// Lets a request be tried again, unless too many requests of the pool are retries.
@@ -331,4 +331,14 @@ impl PoolView {
     pub fn ready(&self) -> usize {
         self.shares.iter().filter(|&&share| share > 0).count()
     }
+}
+
+/// What the algorithms are told of members that have these shares.
+fn candidates<'a>(pool: &Pool, members: &'a [Member], shares: &[u32]) -> Vec<Candidate<'a>> {
+    let candidate = |(member, &weight): (&'a Member, &u32)| Candidate {
+        weight,
+        gauge: member.node.gauge(pool.endpoint),
+        identity: member.identity,
+    };
+    members.iter().zip(shares).map(candidate).collect()
 }

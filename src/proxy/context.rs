@@ -144,6 +144,13 @@ impl Context {
         Some(peer)
     }
 
+    /// Notes that the body is there.
+    pub(super) fn received(&mut self, now: Instant) {
+        if let Some(route) = &self.route {
+            self.attempts.received(now, route);
+        }
+    }
+
     /// Takes in the final header of the member's answer, and takes out what is for us.
     pub(super) fn answered(&mut self, response: &mut ResponseHeader, registry: &Registry) {
         let now = *self.first_byte.get_or_insert_with(Instant::now);
@@ -188,15 +195,15 @@ impl Context {
     }
 
     /// Notes why no member could be chosen.
-    pub(super) fn without_member(&mut self, why: NoMember) {
+    pub(super) fn without_member(&mut self, why: &NoMember) {
         match why {
             // Why the one failed that was asked before tells more.
             NoMember::NoneReady => _ = self.refused.get_or_insert("no_ready_node"),
             NoMember::Queue(error, retry_after) => {
                 self.refused = Some(error.as_str());
-                self.retry_after = Some(retry_after);
+                self.retry_after = Some(*retry_after);
             }
-            NoMember::ClientGone => return,
+            NoMember::ClientGone | NoMember::TooSlow(_) => return,
         }
         self.counts_as_refused |= self.attempts.count() == 0;
     }

@@ -141,6 +141,7 @@ fn without_member(why: NoMember) -> Box<Error> {
         NoMember::NoneReady => unavailable("no member of the pool can be asked"),
         NoMember::Queue(..) => unavailable("all members of the pool are full"),
         NoMember::ClientGone => Error::explain(ErrorType::ConnectionClosed, "the client has left").into_down(),
+        NoMember::TooSlow(error) => error.into_down(),
     }
 }
 
@@ -209,13 +210,16 @@ impl ProxyHttp for Proxy {
 
     async fn request_body_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         end: bool,
         context: &mut Context,
     ) -> Result<()> {
         let bytes = body.as_ref().map_or(0, Bytes::len);
         context.exchange.received(bytes, end);
+        if end && !session.is_body_empty() {
+            context.received(Instant::now());
+        }
         if !context.take_body(bytes) {
             context.blame(BODY_TOO_LARGE.reason);
             return Err(
@@ -227,7 +231,7 @@ impl ProxyHttp for Proxy {
 
     async fn upstream_peer(&self, session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
         if let Err(why) = context.choose(session, &self.registry).await {
-            context.without_member(why);
+            context.without_member(&why);
             return Err(without_member(why));
         }
         let repeatable = is_repeatable(session);
@@ -244,7 +248,9 @@ impl ProxyHttp for Proxy {
     ) -> Box<Error> {
         debug!("no connection to {}: {error}", peer._address);
         context.refused = Some("connect_failed");
-        let failed = attempt_failed(session, Failure::Connect);
+        let mut failed = attempt_failed(session, Failure::Connect);
+        // There were no ports or file descriptors left on this machine, say.
+        failed.blameless |= matches!(error.etype(), ErrorType::BindError | ErrorType::SocketError);
         error.set_retry(context.attempt_failed(&failed, &self.registry));
         error
     }

@@ -123,6 +123,7 @@ mod tests {
             address: "10.0.0.10:9443".parse().unwrap(),
             ports: [9443, 8280],
             standing: Standing::Ready,
+            draining: false,
             backup: false,
             weight: 1,
             limit: None,

@@ -11,7 +11,7 @@ use pingora::http::RequestHeader;
 use super::attempts::{Attempts, why_moved};
 use super::headers;
 use crate::affinity::{Found, Source, hash, values};
-use crate::classify::{Class, Decision, canonical_path};
+use crate::classify::{CanonicalPath, Class, Decision, canonical_path};
 use crate::config::{Affinity, Algorithm};
 use crate::ids::{Endpoint, Role};
 use crate::pool::{Member, Pool, PoolView, Session, Standing};
@@ -76,7 +76,12 @@ impl Route {
         if !by_hash && settings.affinity == Affinity::Off {
             return;
         }
-        let path = canonical_path(self.forward.as_deref().unwrap_or(received));
+        // Only a hash may look at the path.
+        let path = if by_hash || matches!(settings.affinity, Affinity::Hash(_)) {
+            canonical_path(self.forward.as_deref().unwrap_or(received))
+        } else {
+            CanonicalPath::AsReceived(received)
+        };
         let source = Source { client, headers: &request.headers, tenant: self.tenant.as_deref(), path: &path };
         let session = view.pool.sessions.find(&source, received);
         let key = if by_hash { hash(&settings.hash.by, &source) } else { 0 };
@@ -91,11 +96,6 @@ impl Route {
     /// The same in another snapshot.
     pub(super) fn view_in<'s>(&self, snapshot: &'s Snapshot) -> Option<&'s PoolView> {
         snapshot.pool(self.cluster, self.partition, self.role, self.endpoint)
-    }
-
-    /// The snapshot that the request goes by.
-    pub(super) fn snapshot(&self) -> &Arc<Snapshot> {
-        &self.snapshot
     }
 
     /// Goes by a newer snapshot from here on.

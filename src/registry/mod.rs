@@ -129,6 +129,8 @@ impl Registry {
         node.up_since = [None; 2];
         node.node.sessions_left().forget(now);
         node.agent = AgentState::default();
+        // The agent may have been the one who wanted the drain.
+        node.count_sessions_left(now);
         cluster.forget(index.node, &Endpoint::ALL);
         self.publish(&clusters, now);
         true

@@ -8,6 +8,7 @@ use super::state::{ClusterState, PoolState};
 use crate::classify::Classifier;
 use crate::config::{Access, Cluster, Config};
 use crate::ids::{Endpoint, Role};
+use crate::member::AdminState;
 use crate::pool::{Member, PoolView};
 use crate::tenant::TenantRules;
 
@@ -89,6 +90,7 @@ fn members(pool: &PoolState, cluster: &Cluster, state: &ClusterState, now: Insta
             address: SocketAddr::new(known.address?, node.ports[endpoint.index()]),
             ports: node.ports,
             standing: known.standing(endpoint, pool.passive(index), settings.slow_start, now),
+            draining: known.wanted() == AdminState::Draining,
             backup: node.backup,
             weight: known.weight(node),
             limit: known.limit(node, settings),

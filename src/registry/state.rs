@@ -260,7 +260,7 @@ impl NodeState {
     }
 
     /// What operators and its agent want of it: the stricter one counts.
-    fn wanted(&self) -> AdminState {
+    pub(super) fn wanted(&self) -> AdminState {
         self.admin.max(self.agent.wanted)
     }
 

@@ -6,6 +6,7 @@ mod crashes;
 mod hanging;
 mod latency;
 mod operator;
+mod retries;
 mod rolling;
 mod sessions;
 mod slow_start;

@@ -204,6 +204,55 @@ fn who_waits_and_leaves_is_not_asked_for() {
 }
 
 #[test]
+fn a_body_that_does_not_come_while_its_request_waits_is_a_408() {
+    let workers = [Worker::start("w1", &[])];
+    let topology = with_queue(&workers, "length: 20, wait: 1m");
+    let elb = Elb::start(&topology.listener("brisk", "role: worker, endpoint: servlet, timeouts: { read: 300ms }"));
+    workers[0].freeze();
+    let mut first = send(&elb, "GET", "first");
+    wait_for_in_flight(&elb, 1);
+    let mut client = Client::connect(elb.address("brisk"));
+    let whole = request("POST", "part").to_bytes();
+    client.send(&whole[..whole.len() - 5]);
+    assert_eq!(client.answer().status, 408);
+    elb.access_line("too slow", |line| line["reason"] == "client_too_slow" && line["node"].is_null());
+    workers[0].thaw();
+    assert_eq!(first.answer().status, 200);
+    assert_eq!(workers[0].arrived(), ["first"]);
+}
+
+#[test]
+fn places_on_a_member_are_for_those_first_who_wait_for_it() {
+    let workers = [Worker::start("w1", &["--delay", "20ms"]), Worker::start("w2", &["--delay", "20ms"])];
+    let pool = "max_in_flight: 1, outliers: off, affinity: route, queue: { length: 50, wait: 1m }";
+    let elb = Elb::start(&topology(&workers).worker_pool(pool));
+    workers.iter().for_each(Worker::freeze);
+    let send = |id: &str, route: Option<&str>| {
+        let mut client = Client::connect(elb.web());
+        let request = request("GET", id);
+        let cookie = route.map(|route| format!("JSESSIONID=a.{route}")).unwrap_or_default();
+        client.send(if cookie.is_empty() { request } else { request.header("Cookie", &cookie) }.to_bytes());
+        client
+    };
+    let mut clients = vec![send("busy-1", Some("w1")), send("busy-2", Some("w2"))];
+    wait_for_in_flight(&elb, 2);
+    // Those that would take any member are there first, and there are more of them.
+    for number in 0..8 {
+        clients.push(send(&format!("any-{number}"), None));
+        wait_for_queue(&elb, number + 1);
+    }
+    for number in 0..4 {
+        clients.push(send(&format!("session-{number}"), Some("w1")));
+        wait_for_queue(&elb, number + 9);
+    }
+    workers.iter().for_each(Worker::thaw);
+    clients.iter_mut().for_each(|client| assert_eq!(client.answer().status, 200));
+    let arrived = workers[0].arrived();
+    assert_eq!(arrived[..5], ["busy-1", "session-0", "session-1", "session-2", "session-3"], "{arrived:?}");
+    wait_for_queue(&elb, 0);
+}
+
+#[test]
 fn who_waits_for_the_member_of_a_session_holds_up_nobody_else() {
     let workers = Worker::several(2);
     let pool = "max_in_flight: 1, outliers: off, affinity: route, queue: { length: 20, wait: 1m }";

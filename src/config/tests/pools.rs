@@ -120,7 +120,11 @@ fn mistakes_in_pools() {
         ("outliers: on", "outliers: found \"on\"; allowed: off, or a map"),
         ("outliers: { consecutive: 0 }", "consecutive: 0 is out of range; allowed: 1 to 10000"),
         ("outliers: { consecutive: off }", "outliers: nothing gets a member ejected; allowed: outliers: off, or at"),
-        ("outliers: { error_rate: 101% }", "error_rate: \"101%\" is out of range"),
+        // All may be errors: nothing would be ejected.
+        (
+            "outliers: { error_rate: 100% }",
+            "error_rate: \"100%\" is out of range; allowed: a percentage from 1% to 99%",
+        ),
         ("outliers: { error_rate: 0.5 }", "error_rate: \"0.5\" does not end with '%'"),
         ("outliers: { latency: 100% }", "latency: \"100%\" is out of range"),
         ("outliers: { eject_for: 6m }", "eject_for: the first ejection lasts 6m, and none longer than 5m"),

@@ -58,6 +58,7 @@ fn view(settings: &str, members: &[(&str, u32, Standing)]) -> PoolView {
         address: SocketAddr::from(([192, 0, 2, 1], 9763)),
         ports: [9763, 8280],
         standing,
+        draining: standing == Standing::Draining,
         backup: false,
         weight,
         limit: settings.max_in_flight,
@@ -71,7 +72,7 @@ fn view(settings: &str, members: &[(&str, u32, Standing)]) -> PoolView {
 const READY: [(&str, u32, Standing); 3] =
     [("wk-1", 2, Standing::Ready), ("wk-2", 1, Standing::Ready), ("wk-3", 1, Standing::Ready)];
 
-const NEW: Ask<'_> = Ask { tried: &[], session: Session::None, again: None, key: 0 };
+const NEW: Ask<'_> = Ask { tried: &[], session: Session::None, again: None, key: 0, has_waited: false };
 
 fn pick<'v>(view: &'v PoolView, ask: &Ask<'_>) -> Option<Picked<'v>> {
     match view.pick(ask, Instant::now()) {
