@@ -346,7 +346,7 @@ impl Control {
     async fn some_member_everywhere(&self) {
         let missing = || self.registry.snapshot().pools().any(|view| view.ready() == 0);
         let begun = tokio::time::Instant::now();
-        // Bounded, and once a process: nobody tells when a snapshot is published.
+        // A short pause instead of a signal, bounded and once a process: nobody tells when a snapshot is published.
         while missing() && begun.elapsed() < START_PATIENCE {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
@@ -405,6 +405,7 @@ impl ShutdownSignalWatch for Stop {
         self.drain.begin();
         tokio::select! {
             () = self.drain.emptied() => info!("all connections are finished"),
+            // The end of the wait for connections, which the drain ends earlier when it can.
             () = tokio::time::sleep(self.grace) => {
                 warn!("the grace period is over; {} connections are cut off", self.drain.open());
             }

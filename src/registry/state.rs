@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Ejection, agent_check};
+use crate::affinity::OwnCookies;
 use crate::config::{Cluster, Config, HealthProbe, NodeHost, PoolSettings, Secret};
 use crate::health::passive::{self, Outliers, Recorder};
 use crate::health::{Health, State};
@@ -75,11 +76,12 @@ impl Builder<'_> {
             tenants: Arc::new(TenantRules::new(&cluster.tenants)),
             nodes: cluster.nodes.iter().map(|node| NodeState::new(cluster, node)).collect(),
         };
+        let own_cookies = Arc::new(OwnCookies::of(cluster));
         let partitions = (0..cluster.tenants.partitions.len()).map(Some);
         for partition in std::iter::once(None).chain(partitions) {
             let positions = Role::ALL.map(|role| {
                 Endpoint::ALL.map(|endpoint| {
-                    let pool = self.pool(cluster, partition, role, endpoint)?;
+                    let pool = self.pool(cluster, partition, role, endpoint, &own_cookies)?;
                     state.pools.push(pool);
                     Some(state.pools.len() - 1)
                 })
@@ -101,6 +103,7 @@ impl Builder<'_> {
         partition: Option<usize>,
         role: Role,
         endpoint: Endpoint,
+        own_cookies: &Arc<OwnCookies>,
     ) -> Option<PoolState> {
         let nodes: Vec<usize> = nodes_of(cluster, partition, role).collect();
         let partitioned = !cluster.tenants.partitions.is_empty();
@@ -122,14 +125,15 @@ impl Builder<'_> {
                 || agent_check(cluster, node).is_some()
         };
         let limited = nodes.iter().copied().filter(is_limited).collect();
-        let sessions = Sessions::new(&settings.affinity, self.affinity_keys, cluster, role, &nodes);
-        let queues = nodes.into_iter().map(|node| (node, Arc::new(Queue::new(settings.queue)))).collect();
         let partition = partition.and_then(|partition| cluster.tenants.partitions.get(partition));
+        let partition = partition.map(|partition| &partition.name);
+        let queues = nodes.iter().map(|&node| (node, Arc::new(Queue::new(settings.queue)))).collect();
+        let sessions = Sessions::new(cluster, role, partition, nodes, self.affinity_keys, own_cookies.clone());
         let pool = Arc::new(Pool::new(PoolParts {
             cluster: cluster.name.clone(),
             role,
             endpoint,
-            partition: partition.map(|partition| partition.name.clone()),
+            partition: partition.cloned(),
             settings,
             upstream: cluster.endpoints[endpoint.index()].clone(),
             key,

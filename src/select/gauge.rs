@@ -159,11 +159,6 @@ impl InFlight {
             self.gauge.counts.fetch_sub(Counts::WAITING, Ordering::Relaxed);
         }
     }
-
-    /// The gauge of the member that the request is on.
-    pub fn gauge(&self) -> &Arc<Gauge> {
-        &self.gauge
-    }
 }
 
 impl Drop for InFlight {
@@ -244,7 +239,7 @@ mod tests {
         first.answered(at(1));
         first.answered(at(9));
         assert_eq!(gauge.in_flight(), 2, "an answer has a body");
-        assert!(gauge.counts().waiting() && Arc::ptr_eq(first.gauge(), &gauge));
+        assert!(gauge.counts().waiting() && Arc::ptr_eq(&first.gauge, &gauge));
         drop(second);
         assert!(!gauge.counts().waiting());
         drop(first);

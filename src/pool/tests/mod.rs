@@ -13,8 +13,12 @@ use crate::retry::Others;
 /// What keeps the sessions of a pool whose members are these, by route.
 fn sessions_of(members: &[(&str, u32, Standing)]) -> Sessions {
     let (config, _) = config("affinity: route", members);
-    let (cluster, nodes) = (&config.clusters[0], (0..members.len()).collect::<Vec<_>>());
-    Sessions::new(&cluster.pools[Role::Worker.index()].affinity, &[], cluster, Role::Worker, &nodes)
+    workers(&config.clusters[0])
+}
+
+fn workers(cluster: &crate::config::Cluster) -> Sessions {
+    let nodes = (0..cluster.nodes.len()).collect();
+    Sessions::new(cluster, Role::Worker, None, nodes, &[], Arc::default())
 }
 
 fn config(settings: &str, members: &[(&str, u32, Standing)]) -> (crate::config::Config, Metrics) {
@@ -34,13 +38,12 @@ fn view(settings: &str, members: &[(&str, u32, Standing)]) -> PoolView {
     let (config, metrics) = config(settings, members);
     let cluster = &config.clusters[0];
     let settings = cluster.pools[Role::Worker.index()].clone();
-    let nodes: Vec<usize> = (0..members.len()).collect();
     let pool = Arc::new(Pool::new(PoolParts {
         cluster: cluster.name.clone(),
         role: Role::Worker,
         endpoint: Endpoint::Servlet,
         partition: None,
-        sessions: Sessions::new(&settings.affinity, &[], cluster, Role::Worker, &nodes),
+        sessions: workers(cluster),
         settings: settings.clone(),
         upstream: cluster.endpoints[Endpoint::Servlet.index()].clone(),
         key: 0,
