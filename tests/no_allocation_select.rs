@@ -69,7 +69,9 @@ clusters:
     let loaded = config::parse(CONFIG, Path::new(".")).unwrap_or_else(|problems| panic!("{problems}"));
     let cluster = &loaded.config.clusters[0];
     let (keys, own) = ([Secret::new(*b"key")], Arc::new(OwnCookies::of(cluster)));
-    let sessions = Sessions::new(cluster, Role::Worker, None, vec![0, 1], &keys, own);
+    let affinity = &cluster.pools[Role::Worker.index()].affinity;
+    let nodes: Vec<_> = cluster.nodes.iter().take(2).enumerate().collect();
+    let sessions = Sessions::new(affinity, &keys, (&cluster.name, Role::Worker, None), &nodes, own);
     let none = "JSESSIONID=0123456789ABCDEF.wk-2; theme=dark";
     let sent = sessions.set_cookie(Session::Found(Found::Absent), 1, false).expect("a member has a cookie");
     let sent = sent.to_str().expect("it is text").split(';').next().unwrap_or_default();

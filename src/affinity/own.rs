@@ -9,7 +9,7 @@ use super::header::{Stripped, without};
 use crate::config::{Affinity, Cluster};
 
 /// The names of all affinity cookies of a cluster. A browser sends the cookies of all its pools to each of them.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct OwnCookies(AHashSet<Box<[u8]>>);
 
 impl OwnCookies {

@@ -6,14 +6,14 @@ use http::HeaderValue;
 use http::header::{COOKIE, HeaderMap};
 
 use crate::affinity::{CookieAffinity, Found, OwnCookies, RouteTable, Source, hash};
-use crate::config::{Affinity, Cluster, HashKey, Secret};
-use crate::ids::{Name, Role};
+use crate::config::{Affinity, HashKey, Node, Secret};
+use crate::ids::{ClusterName, Name, Role};
 
-/// How a pool tells which member has a session. Members are named by the position of their node in the cluster.
+/// How a pool tells which member has a session. Members are named by [`super::Member::index`].
 #[derive(Debug)]
 pub struct Sessions {
     by: By,
-    /// The positions of the nodes in the cluster, in the order in which the tables have them: ascending.
+    /// Those of the members, in the order in which the tables have them: ascending.
     nodes: Vec<usize>,
     /// What nodes do not get to see.
     own: Arc<OwnCookies>,
@@ -39,28 +39,45 @@ pub enum Session {
 }
 
 impl Sessions {
-    /// For the pool of a role and a tenant partition, whose members are the nodes at these positions of the cluster.
-    /// `own` is the cluster's.
+    /// For the pool of a role and a tenant partition in a cluster, whose members are these, in ascending order of their
+    /// numbers. `own` is the cluster's.
     pub fn new(
-        cluster: &Cluster,
-        role: Role,
-        partition: Option<&Name>,
-        mut nodes: Vec<usize>,
+        affinity: &Affinity,
         keys: &[Secret],
+        (cluster, role, partition): (&ClusterName, Role, Option<&Name>),
+        members: &[(usize, &Node)],
         own: Arc<OwnCookies>,
     ) -> Self {
-        nodes.sort_unstable();
-        let members = || nodes.iter().filter_map(|&node| cluster.nodes.get(node));
-        let by = match &cluster.pools[role.index()].affinity {
+        let nodes = members.iter().map(|&(index, _)| index).collect();
+        let members = || members.iter().map(|&(_, node)| node);
+        let by = match affinity {
             Affinity::Off => By::Nothing,
             Affinity::Cookie(cookie) => {
                 let (cookie, ids) = (cookie.in_partition(partition), members().map(|node| &node.id));
-                By::Cookie(CookieAffinity::new(&cookie, keys, &cluster.name, role, ids))
+                By::Cookie(CookieAffinity::new(&cookie, keys, cluster, role, ids))
             }
             Affinity::Route { cookie } => By::Route(RouteTable::new(cookie, members().map(|node| node.route.as_str()))),
             Affinity::Hash(key) => By::Hash(key.clone()),
         };
         Sessions { by, nodes, own }
+    }
+
+    /// Whether nodes do not get to see the same cookies.
+    pub fn hides(&self, own: &OwnCookies) -> bool {
+        *self.own == *own
+    }
+
+    /// Whether it has to be made anew when members come and go.
+    pub fn names_members(&self) -> bool {
+        matches!(self.by, By::Cookie(_) | By::Route(_))
+    }
+
+    /// What a request has told another pool of its session, or this one with other members.
+    pub fn translate(&self, session: Session, from: &Sessions) -> Session {
+        let Session::Found(Found::Known { current, .. }) = session else { return session };
+        let node = from.node(session);
+        let position = node.and_then(|node| self.nodes.binary_search(&node).ok());
+        Session::Found(position.map_or(Found::Gone, |position| Found::Known { position, current }))
     }
 
     /// What a request tells; `raw_path` is the path as it was received.
@@ -74,7 +91,7 @@ impl Sessions {
         }
     }
 
-    /// The node that has the session, by its position in the cluster.
+    /// The member that has the session.
     pub fn node(&self, session: Session) -> Option<usize> {
         match session {
             Session::Found(found) => self.nodes.get(found.position()?).copied(),

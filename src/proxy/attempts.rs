@@ -11,11 +11,10 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 use smallvec::SmallVec;
 
-use super::route::Route;
-use crate::health::log_ejection;
+use super::route::{Route, Seen};
 use crate::health::passive::{Outcome, Recorder, Trial};
 use crate::member::Lease;
-use crate::pool::{Ask, Choice, Member, Picked, Pool, PoolView, Standing};
+use crate::pool::{self, Ask, Choice, Member, Picked, Pool, PoolView, Standing};
 use crate::queue::{Queue, QueueError, Ticket, Try};
 use crate::registry::{Registry, Snapshot};
 use crate::retry::{self, Decision, Failed, Failure, Others, Place, RetryPass};
@@ -34,7 +33,7 @@ static ANEW: AtomicU64 = AtomicU64::new(1 << 63);
 pub(super) struct Attempts {
     /// The member that is asked, and that was asked last.
     current: Option<Attempt>,
-    /// Positions of the nodes that were asked, in their cluster.
+    /// Numbers of the nodes that were asked.
     tried: SmallVec<[usize; 4]>,
     /// All of them.
     count: usize,
@@ -60,7 +59,7 @@ struct Attempt {
     /// `None` when the member is free again.
     lease: Option<Lease>,
     recorder: Option<Arc<Recorder>>,
-    /// Position of the node in its cluster.
+    /// Number of the node.
     index: usize,
     /// When it was given to the member; when its body was there, if that was later.
     began: Instant,
@@ -138,7 +137,7 @@ impl Attempts {
         self.count
     }
 
-    /// The position in its cluster of the node that was asked last.
+    /// The number of the node that was asked last.
     pub(super) fn asked(&self) -> Option<usize> {
         self.current.as_ref().map(|attempt| attempt.index)
     }
@@ -171,7 +170,7 @@ impl Attempts {
     /// A member, or where to wait for one.
     fn choose_now(&self, route: &Route, now: Instant) -> Result<Result<Chosen, Arc<Queue>>, NoMember> {
         let view = route.view().ok_or(NoMember::NoneReady)?;
-        match self.pick(view, self.ask(route), now) {
+        match self.pick(view, self.ask(route.session, route), now) {
             Choice::Picked(picked) => Ok(Ok(Chosen::new(picked, None))),
             Choice::Full => Ok(Err(view.pool.queue.clone())),
             Choice::SessionFull(member) => Ok(Err(member.queue.clone())),
@@ -190,8 +189,8 @@ impl Attempts {
         }
     }
 
-    fn ask<'a>(&'a self, route: &Route) -> Ask<'a> {
-        Ask { tried: &self.tried, session: route.session, again: self.again, key: route.key, ticket: None }
+    fn ask<'a>(&'a self, session: pool::Session, route: &Route) -> Ask<'a> {
+        Ask { tried: &self.tried, session, again: self.again, key: route.key, ticket: None }
     }
 
     /// Waits until a member has room, the wait is over, or the client has left.
@@ -241,14 +240,18 @@ impl Attempts {
     /// What is done by whoever has the turn in a queue.
     fn try_turn(&self, queue: &Arc<Queue>, ticket: Ticket, route: &Route, registry: &Registry) -> Try<Turn> {
         // Members may have come and gone meanwhile.
-        let snapshot = registry.snapshot();
-        let Some(view) = route.view_in(&snapshot) else { return Try::Done(Turn::NoneReady) };
+        let newest = registry.snapshot();
+        // Of a pool that is gone, the members that it had serve what was let in for it.
+        let (snapshot, seen) = match route.seen_in(&newest) {
+            Some(seen) => (Some(&newest), Some(seen)),
+            None => (None, route.seen()),
+        };
+        let Some(Seen { view, session, .. }) = seen else { return Try::Done(Turn::NoneReady) };
         // Whoever waits is less particular: any but the one that has just failed.
         let tried = self.tried.last().map_or(&[][..], std::slice::from_ref);
-        let right = match self.pick(view, Ask { tried, ticket: Some(ticket), ..self.ask(route) }, Instant::now()) {
-            Choice::Picked(picked) => {
-                return Try::Done(Turn::Chosen(Chosen::new(picked, Some(snapshot.clone()))));
-            }
+        let ask = Ask { tried, ticket: Some(ticket), ..self.ask(session, route) };
+        let right = match self.pick(view, ask, Instant::now()) {
+            Choice::Picked(picked) => return Try::Done(Turn::Chosen(Chosen::new(picked, snapshot.cloned()))),
             Choice::Nobody => return Try::Done(Turn::NoneReady),
             Choice::Full => &view.pool.queue,
             Choice::SessionFull(member) => &member.queue,
@@ -323,7 +326,7 @@ impl Attempts {
         if let (Some(lease), Some(view)) = (&mut attempt.lease, route.view()) {
             lease.answered(view.pool.moment(now));
         }
-        attempt.judge(Outcome::of_status(status), latency, route, registry);
+        attempt.judge(Outcome::of_status(status), latency, registry);
     }
 
     /// Whether the request is tried again after this, and how; the next attempt will be made so.
@@ -347,7 +350,7 @@ impl Attempts {
         let anew = matches!(decision, Decision::Retry { place: Place::SameAnew, .. });
         let index = attempt.index;
         if !anew && !failed.blameless {
-            attempt.judge(Outcome::GatewayError, Duration::ZERO, route, registry);
+            attempt.judge(Outcome::GatewayError, Duration::ZERO, registry);
         }
         self.counted += usize::from(counts && !anew);
         self.refused = !counts;
@@ -417,17 +420,14 @@ pub(super) struct AttemptFailed {
 
 impl Attempt {
     /// Tells what the request says of its member: once, and then whatever comes after the answer's header.
-    fn judge(&mut self, outcome: Outcome, latency: Duration, route: &Route, registry: &Registry) {
+    fn judge(&mut self, outcome: Outcome, latency: Duration, registry: &Registry) {
         let decide = match (self.trial.take(), &self.recorder) {
             (Some(trial), _) => trial.end(outcome),
             (None, Some(recorder)) => recorder.record(outcome, latency),
             (None, None) => false,
         };
-        if decide
-            && let Some(view) = route.view()
-            && let Some(ejection) = registry.judge(route.cluster, &view.pool, self.index, Instant::now())
-        {
-            log_ejection(&ejection);
+        if decide {
+            registry.note_news();
         }
     }
 }

@@ -59,7 +59,6 @@ impl<T> From<Option<T>> for Try<T> {
 /// The queue of a pool.
 #[derive(Debug)]
 pub struct Queue {
-    policy: QueuePolicy,
     /// As many as there are in the line, to be read without the lock.
     waiting: AtomicUsize,
     /// The ticket of the first in the line, or [`NOBODY`].
@@ -89,7 +88,13 @@ impl QueueError {
 impl Queue {
     /// An empty queue.
     pub fn new(policy: QueuePolicy) -> Self {
-        Queue { policy, waiting: AtomicUsize::new(0), first: AtomicU64::new(NOBODY), line: Mutex::default() }
+        let line = Line { policy, waiters: BTreeMap::new(), turn: 0, tries: 0 };
+        Queue { waiting: AtomicUsize::new(0), first: AtomicU64::new(NOBODY), line: Mutex::new(line) }
+    }
+
+    /// Goes by another policy from here on. Those that wait stay, even if they are more now than may come.
+    pub fn set_policy(&self, policy: QueuePolicy) {
+        self.line.lock().policy = policy;
     }
 
     /// How many requests wait.
@@ -105,7 +110,7 @@ impl Queue {
     /// When a request may be tried again that got no member, in whole seconds, at least 1: by then, all that wait now
     /// have a member or have given up.
     pub fn retry_after(&self) -> u64 {
-        let wait = self.policy.wait;
+        let wait = self.line.lock().policy.wait;
         wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
     }
 
@@ -161,7 +166,7 @@ impl Queue {
     fn enter(&self) -> Result<Place<'_>, QueueError> {
         let ticket = {
             let mut line = self.line.lock();
-            if line.waiters.len() >= self.policy.length {
+            if line.waiters.len() >= line.policy.length {
                 return Err(QueueError::Full);
             }
             if line.waiters.is_empty() {
@@ -195,8 +200,9 @@ impl Queue {
 const ANY: usize = usize::MAX;
 
 /// The waiters.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Line {
+    policy: QueuePolicy,
     /// By ticket, so in the order of their arrival. `None` while it is not asleep.
     waiters: BTreeMap<Ticket, Option<Waker>>,
     /// Waiters with smaller tickets have passed.

@@ -364,9 +364,10 @@ impl Pool {
     /// As the proxy does it: at once if nobody waits and there is room, else by waiting as long as the policy says.
     async fn admit(self: &Arc<Self>) -> Result<Taken, QueueError> {
         let at_once = if self.queue.waiting() == 0 { self.take() } else { None };
+        let limit = self.queue.line.lock().policy.wait;
         match at_once {
             Some(taken) => Ok(taken),
-            None => self.queue.wait(self.queue.policy.wait, |_| self.take().into()).await,
+            None => self.queue.wait(limit, |_| self.take().into()).await,
         }
     }
 }

@@ -17,8 +17,9 @@ fn sessions_of(members: &[(&str, u32, Standing)]) -> Sessions {
 }
 
 fn workers(cluster: &crate::config::Cluster) -> Sessions {
-    let nodes = (0..cluster.nodes.len()).collect();
-    Sessions::new(cluster, Role::Worker, None, nodes, &[], Arc::default())
+    let affinity = &cluster.pools[Role::Worker.index()].affinity;
+    let nodes: Vec<_> = cluster.nodes.iter().enumerate().collect();
+    Sessions::new(affinity, &[], (&cluster.name, Role::Worker, None), &nodes, Arc::default())
 }
 
 fn config(settings: &str, members: &[(&str, u32, Standing)]) -> (crate::config::Config, Metrics) {
