@@ -23,6 +23,7 @@ use crate::edge::{
     Acceptor, Answer, Answering, BindError, Drain, Edge, Entrance, Gate, Policy, Socket, TlsError, Unwatched, bind,
 };
 use crate::limits;
+use crate::membership::Membership;
 use crate::observe::access::AccessWriter;
 use crate::observe::metrics::Metrics;
 use crate::proxy::{Door, MAX_ATTEMPTS, Observed, Proxy, Shared};
@@ -153,9 +154,10 @@ impl App {
             let edge = Edge::new(format!("edge-{thread}"), entrances, app.drain.clone(), opened.subscribe());
             app.server.add_service(edge);
         }
-        let admin = Admin::new(registry.clone(), metrics, app.drain.clone());
+        let membership = Arc::new(Membership::new(config.clone(), metrics.clone()));
+        let admin = Admin::new(registry.clone(), metrics, membership.clone(), app.drain.clone());
         app.answer("admin", &config.admin.bind, admin)?;
-        app.server.add_service(Control::new(registry, opened));
+        app.server.add_service(Control::new(registry, membership, opened));
         Ok(app)
     }
 

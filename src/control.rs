@@ -1,17 +1,22 @@
-//! What goes on besides the requests: probes, agents and name resolution, all of which report to the registry.
+//! What goes on besides the requests: probes, agents and name resolution, and members that come and go, all of which
+//! report to the registry.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use pingora::server::{ListenFds, ShutdownWatch};
 use pingora::services::Service;
 use tokio::sync::watch;
 
+use crate::config::Config;
 use crate::discovery::dns::Names;
 use crate::health;
 use crate::health::active::Prober;
 use crate::health::agent::Agents;
+use crate::ids::{ClusterName, NodeId};
+use crate::membership::{Membership, Publisher, Target};
 use crate::registry::Registry;
 
 /// How long clients wait at the start for pools without a member, and how often these are looked at.
@@ -21,6 +26,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// The service of all that reports to the registry.
 pub struct Control {
     registry: Arc<Registry>,
+    membership: Arc<Membership>,
     /// Told when clients may be let in.
     opened: watch::Sender<bool>,
 }
@@ -33,9 +39,9 @@ struct Watchers {
 }
 
 impl Control {
-    /// Reports to `registry`, and says when clients may be let in.
-    pub fn new(registry: Arc<Registry>, opened: watch::Sender<bool>) -> Self {
-        Control { registry, opened }
+    /// Reports to `registry`, publishes there who `membership` has, and says when clients may be let in.
+    pub fn new(registry: Arc<Registry>, membership: Arc<Membership>, opened: watch::Sender<bool>) -> Self {
+        Control { registry, membership, opened }
     }
 
     /// Returns when every pool has a member that may be asked and no session could be on a node without an address, or
@@ -68,6 +74,22 @@ impl Watchers {
     }
 }
 
+impl Target for Arc<Registry> {
+    fn publish(&self, config: Arc<Config>, now: Instant) {
+        // Whom nodes are trusted by does not change with the members.
+        self.apply(config, None, now);
+    }
+
+    fn in_flight(&self, nodes: &[(ClusterName, NodeId)]) -> Vec<usize> {
+        if nodes.is_empty() {
+            return Vec::new();
+        }
+        let known = self.nodes();
+        let known: HashMap<_, _> = known.iter().map(|node| ((node.cluster(), node.id()), node.in_flight())).collect();
+        nodes.iter().map(|(cluster, id)| known.get(&(cluster, id)).copied().unwrap_or_default()).collect()
+    }
+}
+
 #[async_trait]
 impl Service for Control {
     async fn start_service(&mut self, _: Option<ListenFds>, mut shutdown: ShutdownWatch, _: usize) {
@@ -75,6 +97,8 @@ impl Service for Control {
         let mut watchers = Watchers::new(&self.registry);
         watchers.follow();
         health::outliers::start(&self.registry);
+        // It ends with this service's runtime.
+        tokio::spawn(Publisher::new(self.membership.clone(), self.registry.clone()).run());
         self.some_member_everywhere().await;
         self.opened.send_replace(true);
         loop {

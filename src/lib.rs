@@ -22,7 +22,8 @@
 //!
 //! [`config`] reads the YAML file into types that cannot be wrong. [`health`] and [`discovery`] watch the nodes, [`report`]
 //! reads what nodes say of themselves, and all tell the [`registry`], which is the only writer and publishes whole
-//! snapshots. [`admin`] shows the state to operators.
+//! snapshots. [`membership`] adds the members that come and go to what the file says. [`admin`] shows the state to operators,
+//! and takes in what they want and who registers.
 //! [`app`] wires all of this; [`cli`] has the commands, among them a [`demo`] with stub [`node`]s and the [`probe`] that a
 //! container's health check uses. [`limits`] fits the process to what the system lets it have.
 #![forbid(unsafe_code)]
@@ -44,6 +45,7 @@ pub mod http1;
 pub mod ids;
 pub mod limits;
 pub mod member;
+pub mod membership;
 pub mod node;
 pub mod observe;
 pub mod origin;

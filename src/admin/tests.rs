@@ -1,12 +1,15 @@
 //! The API without a socket: requests in, answers out.
 
+#[path = "tests/registering.rs"]
+mod registering;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::Secret;
+use crate::config::{Config, Secret, Token};
 use crate::registry::Setup;
 use crate::upstream::TrustStore;
 
@@ -31,11 +34,16 @@ clusters:
 
 fn api() -> Api {
     let mut config = crate::config::parse(CLUSTER, Path::new(".")).unwrap_or_else(|p| panic!("{p}")).config;
-    config.admin.tokens = vec![Secret::new(TOKEN.as_bytes())];
+    config.admin.tokens = vec![Token::unlimited(Secret::new(TOKEN.as_bytes()))];
+    build(config)
+}
+
+fn build(config: Config) -> Api {
     let metrics = Arc::new(Metrics::new().unwrap());
+    let membership = Arc::new(Membership::new(Arc::new(config.clone()), metrics.clone()));
     let setup = Setup::new(config, TrustStore::default(), &metrics);
     let registry = Registry::new(setup, metrics.clone(), Vec::new(), Instant::now(), 1);
-    Api::new(Arc::new(registry), metrics)
+    Api::new(Arc::new(registry), metrics, membership)
 }
 
 fn request(method: &str, path: &str, headers: &[(&'static str, &str)]) -> RequestHeader {

@@ -143,9 +143,10 @@ impl Classifier {
                 access,
                 nodes,
                 pools,
+                max_dynamic,
                 tenants,
             } = cluster;
-            let _not_asked = (endpoints, access, nodes, pools, tenants);
+            let _not_asked = (endpoints, access, nodes, max_dynamic, pools, tenants);
             (name, product, mode, hosts, services, admin_services, paths)
         }
         before.clusters.len() == next.clusters.len()

@@ -35,6 +35,9 @@ pub use self::checked::*;
 pub use self::print::effective;
 pub use self::problem::{Problem, Problems, Severity};
 
+pub(crate) use self::raw::IN_FLIGHT;
+pub(crate) use self::values::is_route;
+
 use self::check::Context;
 use self::expand::{Environment, expand};
 use self::problem::Spot;
@@ -84,6 +87,16 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 pub fn parse(text: &str, base_dir: &Path) -> Result<Loaded, Problems> {
     let environment = |name: &str| std::env::var(name).ok();
     parse_with(text, base_dir, &environment, &crate::admin_services::is_known_admin_service)
+}
+
+/// As [`parse`], in an environment of the tests.
+#[cfg(test)]
+pub(crate) fn parse_in_environment(
+    text: &str,
+    base_dir: &Path,
+    environment: &Environment<'_>,
+) -> Result<Loaded, Problems> {
+    parse_with(text, base_dir, environment, &crate::admin_services::is_known_admin_service)
 }
 
 fn parse_with(
