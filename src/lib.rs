@@ -38,6 +38,7 @@ pub mod cookies;
 pub mod demo;
 pub mod discovery;
 pub mod edge;
+pub mod executor;
 pub mod health;
 pub mod http1;
 pub mod ids;

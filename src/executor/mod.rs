@@ -1,0 +1,9 @@
+//! Carries out what the balancer's autoscaler wants: `carbon-elb scale`, a process of its own.
+
+mod memory;
+mod plan;
+mod world;
+
+pub use self::memory::Memory;
+pub use self::plan::{Limits, Step, Why, plan};
+pub use self::world::{Health, Instance, Member, Place, PoolName, Sessions, World};
