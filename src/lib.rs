@@ -31,6 +31,7 @@ pub mod admin;
 pub mod admin_services;
 pub mod affinity;
 pub mod app;
+pub mod autoscale;
 pub mod classify;
 pub mod cli;
 pub mod config;

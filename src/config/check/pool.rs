@@ -38,6 +38,7 @@ pub(super) fn check(raw: &RawPool, role: Role, at: Option<&Spot>, problems: &mut
         queue: queue(&raw.queue, defaults.queue),
         slow_start: raw.slow_start.or(Some(defaults.slow_start)).unwrap_or(Duration::ZERO),
         load: load(&raw.load.or_empty(), defaults.load, problems),
+        scale: defaults.scale,
     };
     idle_keys(raw, &settings, problems);
     settings

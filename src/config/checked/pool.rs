@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::SameSite;
+use super::{SameSite, ScalePolicy};
 use crate::ids::Role;
 
 /// How a pool treats its members.
@@ -37,6 +37,8 @@ pub struct PoolSettings {
     pub slow_start: Duration,
     /// What the nodes report of their own load.
     pub load: LoadSettings,
+    /// How many nodes there should be; `None`: as many as there are.
+    pub scale: Option<ScalePolicy>,
 }
 
 impl PoolSettings {
@@ -69,6 +71,7 @@ impl PoolSettings {
             queue: QueuePolicy { length: 1000, wait: Duration::from_secs(5) },
             slow_start: Duration::ZERO,
             load: LoadSettings { orca: false, fade: Duration::from_secs(10), agent: None },
+            scale: None,
         }
     }
 }
