@@ -2,6 +2,8 @@
 
 mod memory;
 mod plan;
+#[cfg(test)]
+mod tests;
 mod world;
 
 pub use self::memory::Memory;

@@ -11,11 +11,11 @@
 //! 4. What is on its way out (draining, or in maintenance, whoever wanted that) is not counted on.
 //! 5. There are never more than the policy's `max`.
 
-use std::cmp::Ordering;
 use std::time::{Duration, Instant};
 
 use super::memory::Memory;
 use super::world::{Health, Instance, Member, World};
+use crate::autoscale::{Candidate, Fleet, ScalePolicy, victim};
 use crate::ids::NodeId;
 use crate::member::AdminState;
 
@@ -86,13 +86,13 @@ pub fn plan(world: &World, memory: &Memory, limits: &Limits, prefix: &str, now: 
     steps.extend(planner.leases());
     steps.extend(planner.leaving());
     let hung = planner.hung();
-    let have = planner.have().saturating_sub(usize::from(hung.is_some()));
-    steps.extend(match have.cmp(&world.wanted) {
-        Ordering::Less => planner.more(world.wanted - have, have),
-        Ordering::Greater => planner.fewer(have - world.wanted, hung),
-        Ordering::Equal => Vec::new(),
-    });
     steps.extend(hung.and_then(|id| planner.give_up(id)));
+    let policy = ScalePolicy { startup_limit: limits.join, ..ScalePolicy::of(1) }; // nothing else counts here
+    let wanted = planner.fleet().steps(world.wanted, &policy);
+    steps.extend(planner.resume(wanted.resume));
+    steps.extend(planner.start(wanted.start, wanted.resume));
+    steps.extend(planner.cancel(wanted.cancel, hung));
+    steps.extend(planner.drain(wanted.drain));
     steps
 }
 
@@ -192,55 +192,83 @@ impl Planner<'_> {
         }
     }
 
-    /// How many members there are or will be soon.
-    fn have(&self) -> usize {
-        let instances = self.world.instances.iter().filter(|(id, instance)| match instance {
-            Instance::Starting => true,
-            Instance::Running(_) => self.world.members.get(*id).is_none_or(|member| !member.is_leaving()),
-            Instance::Stopping | Instance::Ended => false,
-        });
-        // What others have made members: a node that is down is no help.
-        let others = self.world.members.iter().filter(|(id, member)| {
-            !self.world.instances.contains_key(*id) && !member.is_leaving() && member.health != Health::Down
-        });
-        instances.count() + others.count()
+    /// Running instances that may become spare: those that are counted on.
+    fn counted(&self) -> impl Iterator<Item = (&NodeId, Option<&Member>)> {
+        self.running().filter(|(_, member)| member.is_none_or(|member| !member.is_leaving()))
     }
 
-    /// Brings back what is still there, and starts the rest.
-    fn more(&self, missing: usize, have: usize) -> Vec<Step> {
+    /// Members that somebody else has started. One that is down is no help.
+    fn others(&self) -> impl Iterator<Item = &Member> {
+        let others = self.world.members.iter().filter(|(id, _)| !self.world.instances.contains_key(*id));
+        others.map(|(_, member)| member).filter(|member| !member.is_leaving() && member.health != Health::Down)
+    }
+
+    fn starting(&self) -> usize {
+        self.world.instances.values().filter(|instance| **instance == Instance::Starting).count()
+    }
+
+    /// The draining members that could be had back.
+    fn spare(&self) -> impl Iterator<Item = &NodeId> {
         let spare = self.running().filter(|(id, member)| {
-            let draining = |member: &&Member| member.state == AdminState::Draining && member.health == Health::Up;
-            member.as_ref().is_some_and(draining) && self.memory.is_spare(id) && self.may_try(id)
+            let back = |member: &Member| member.state == AdminState::Draining && member.health == Health::Up;
+            member.is_some_and(back) && self.memory.is_spare(id) && self.may_try(id)
         });
-        let mut steps: Vec<Step> = spare.take(missing).map(|(id, _)| Step::Keep(id.clone())).collect();
-        let starting = self.world.instances.values().filter(|instance| **instance == Instance::Starting).count();
-        let room = self.world.max.saturating_sub(have + steps.len());
-        let starts = (missing - steps.len()).min(room).min(self.limits.starts.saturating_sub(starting));
-        if starts > 0 && self.memory.may_start(self.now) {
-            steps.push(Step::Start(starts));
+        spare.map(|(id, _)| id)
+    }
+
+    fn fleet(&self) -> Fleet {
+        let is_up = |member: Option<&Member>| member.is_some_and(|member| member.health == Health::Up);
+        let late = self.counted().filter(|(_, member)| !is_up(*member));
+        let waiting = late.map(|(id, _)| self.memory.waiting(id, self.now));
+        Fleet {
+            ready: self.counted().filter(|(_, member)| is_up(*member)).count() + self.others().count(),
+            starting: waiting.chain(std::iter::repeat_n(Duration::ZERO, self.starting())).collect(),
+            draining: self.spare().count(),
+        }
+    }
+
+    fn resume(&self, count: usize) -> impl Iterator<Item = Step> {
+        self.spare().take(count).map(|id| Step::Keep(id.clone()))
+    }
+
+    fn start(&self, count: usize, resumed: usize) -> Option<Step> {
+        let have = self.counted().count() + self.others().count() + self.starting() + resumed;
+        let room = self.world.max.saturating_sub(have);
+        let starts = count.min(room).min(self.limits.starts.saturating_sub(self.starting()));
+        (starts > 0 && self.memory.may_start(self.now)).then_some(Step::Start(starts))
+    }
+
+    /// Takes back what was started and is not up yet, the youngest first. What is given up anyway is no choice.
+    fn cancel(&self, count: usize, hung: Option<&NodeId>) -> Vec<Step> {
+        let mut young: Vec<_> = self
+            .counted()
+            .filter_map(|(id, member)| Some((id, member?)))
+            .filter(|(id, member)| member.health != Health::Up && Some(*id) != hung)
+            .filter(|(id, member)| !self.is_needed(id, member) && self.may_try(id))
+            .map(|(id, _)| (self.memory.waiting(id, self.now), id))
+            .filter(|(age, _)| *age < self.limits.join)
+            .collect();
+        young.sort();
+        young.into_iter().take(count).map(|(_, id)| Step::Drain(id.clone(), Why::Spare)).collect()
+    }
+
+    /// Drains those that are missed least, see [`victim`].
+    fn drain(&self, count: usize) -> Vec<Step> {
+        let candidate = |(id, member): (&NodeId, &Member)| Candidate {
+            id: id.clone(),
+            roles: member.roles(),
+            elastic: matches!(self.world.instances.get(id), Some(Instance::Running(_))) && self.may_try(id),
+            draining: member.is_leaving() || member.health != Health::Up,
+            sessions: member.sessions.map_or(0, |sessions| sessions.left),
+            in_flight: member.busy,
+        };
+        let mut candidates: Vec<Candidate> = self.world.members.iter().map(candidate).collect();
+        let mut steps = Vec::new();
+        for _ in 0..count {
+            let Some(id) = victim(self.world.role, &candidates).map(|chosen| chosen.id.clone()) else { break };
+            candidates.iter_mut().filter(|candidate| candidate.id == id).for_each(|chosen| chosen.draining = true);
+            steps.push(Step::Drain(id, Why::Spare));
         }
         steps
-    }
-
-    /// Drains those that cost the least: first what is not up yet, then those with the fewest sessions and requests.
-    fn fewer(&self, excess: usize, hung: Option<&NodeId>) -> Vec<Step> {
-        let mut candidates: Vec<_> = self
-            .running()
-            .filter_map(|(id, member)| Some((id, member?)))
-            .filter(|(id, member)| !member.is_leaving() && !self.is_needed(id, member) && self.may_try(id))
-            .filter(|&(id, _)| Some(id) != hung)
-            .collect();
-        candidates.sort_by_key(|(id, member)| {
-            let sessions = member.sessions.map_or(0, |sessions| sessions.left);
-            (member.health == Health::Up, sessions, member.busy, (*id).clone())
-        });
-        // Of several managers one has to stay.
-        let managers = self.world.members.values().filter(|member| {
-            member.manager && !member.is_leaving() && member.health == Health::Up
-        });
-        let spared = managers.count().saturating_sub(1);
-        let all_managers = candidates.iter().filter(|(_, member)| member.manager).count();
-        let most = if all_managers > 0 { excess.min(spared) } else { excess };
-        candidates.into_iter().take(most).map(|(id, _)| Step::Drain(id.clone(), Why::Spare)).collect()
     }
 }

@@ -23,8 +23,10 @@ impl std::fmt::Display for PoolName {
 }
 
 /// All that is known of a pool at one moment.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct World {
+    /// What its members do.
+    pub role: Role,
     /// How many members the acting balancer wants.
     pub wanted: usize,
     /// The most that it may ever want.
@@ -59,6 +61,12 @@ pub struct Member {
 }
 
 impl Member {
+    /// What its node does.
+    pub fn roles(&self) -> Vec<Role> {
+        let roles = [(Role::Manager, self.manager), (Role::Worker, self.worker)];
+        roles.into_iter().filter(|(_, has)| *has).map(|(role, _)| role).collect()
+    }
+
     /// Whether it is on its way out: it is not counted on any more.
     pub fn is_leaving(&self) -> bool {
         self.state != AdminState::Ready
