@@ -162,9 +162,10 @@ impl Planner<'_> {
     /// Whether a member is a dual node, or the last manager.
     fn is_needed(&self, id: &NodeId, member: &Member) -> bool {
         let other_manager = || {
-            self.world.members.iter().any(|(other, known)| {
-                other != id && known.manager && !known.is_leaving() && known.health == Health::Up
-            })
+            self.world
+                .members
+                .iter()
+                .any(|(other, known)| other != id && known.manager && !known.is_leaving() && known.health == Health::Up)
         };
         member.manager && (member.worker || !other_manager())
     }

@@ -5,20 +5,16 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
+use super::Memory;
 use super::plan::{Limits, Step, Why, plan};
 use super::world::{Health, Instance, Member, Place, Sessions, World};
-use super::Memory;
 use crate::ids::{Name, NodeId, Role};
 use crate::member::AdminState;
 
 const SECOND: Duration = Duration::from_secs(1);
 const PREFIX: &str = "auto-";
-const LIMITS: Limits = Limits {
-    starts: 2,
-    join: Duration::from_secs(60),
-    drain: Duration::from_secs(30),
-    renew: Duration::from_secs(5),
-};
+const LIMITS: Limits =
+    Limits { starts: 2, join: Duration::from_secs(60), drain: Duration::from_secs(30), renew: Duration::from_secs(5) };
 
 fn id(text: &str) -> NodeId {
     Name::parse(text).unwrap()
@@ -92,15 +88,15 @@ fn each_situation_has_its_step() {
         ("too few", world(2, &[("static", up())]), vec![Step::Start(1)]),
         ("far too few: not all at a time", world(5, &[]), vec![Step::Start(2)]),
         ("what starts counts", world(2, &[("auto-a", unknown()), ("static", up())]), vec![]),
-        ("a static node that is down does not", world(2, &[("auto-a", up()), ("static", down())]), vec![Step::Start(1)]),
+        (
+            "a static node that is down does not",
+            world(2, &[("auto-a", up()), ("static", down())]),
+            vec![Step::Start(1)],
+        ),
         ("nor one that leaves", world(1, &[("static", Some(draining(0)))]), vec![Step::Start(1)]),
         ("never above max", world(9, &["a", "b", "c", "d", "e"].map(|name| (name, up()))), vec![]),
         ("what runs is a member", world(0, &[("auto-a", None)]), vec![Step::Register(id("auto-a"))]),
-        (
-            "of all balancers",
-            world(1, &[("auto-a", behind(member()))]),
-            vec![Step::Register(id("auto-a"))],
-        ),
+        ("of all balancers", world(1, &[("auto-a", behind(member()))]), vec![Step::Register(id("auto-a"))]),
         ("too many", world(1, &[("auto-a", up()), ("auto-b", up())]), vec![drain("auto-b")]),
         (
             "the one with the least to do goes",
@@ -125,10 +121,7 @@ fn each_situation_has_its_step() {
                 1,
                 &[
                     ("auto-a", up()),
-                    (
-                        "auto-b",
-                        Some(Member { sessions: Some(Sessions { left: 0, at_least: true }), ..draining(0) }),
-                    ),
+                    ("auto-b", Some(Member { sessions: Some(Sessions { left: 0, at_least: true }), ..draining(0) })),
                 ],
             ),
             vec![],
@@ -343,7 +336,8 @@ const MAX: usize = 6;
 
 impl Simulated {
     fn new(seed: u64, role: Role) -> Self {
-        let other = Member { manager: role == Role::Manager, worker: role == Role::Worker, registered: false, ..member() };
+        let other =
+            Member { manager: role == Role::Manager, worker: role == Role::Worker, registered: false, ..member() };
         Simulated {
             random: seed,
             now: Instant::now(),
@@ -462,7 +456,8 @@ impl Simulated {
                         continue;
                     }
                     self.started += 1;
-                    self.instances.insert(id(&format!("{PREFIX}{}", self.started)), (Instance::Starting, Duration::ZERO));
+                    self.instances
+                        .insert(id(&format!("{PREFIX}{}", self.started)), (Instance::Starting, Duration::ZERO));
                 }
             }
             Step::Keep(id) => self.set(&id, AdminState::Ready),
@@ -510,9 +505,10 @@ impl Simulated {
     /// What there will be when all that was started is up.
     fn counted(&self) -> usize {
         let leaves = |id: &NodeId| self.members.get(id).is_some_and(Member::is_leaving);
-        let ours = self.instances.iter().filter(|(id, (instance, _))| {
-            matches!(instance, Instance::Starting | Instance::Running(_)) && !leaves(id)
-        });
+        let ours = self
+            .instances
+            .iter()
+            .filter(|(id, (instance, _))| matches!(instance, Instance::Starting | Instance::Running(_)) && !leaves(id));
         ours.count() + self.members.iter().filter(|(id, m)| id.as_str() == "static" && !m.is_leaving()).count()
     }
 }
