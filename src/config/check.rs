@@ -14,6 +14,7 @@ mod nodes;
 mod pool;
 mod rules;
 mod tenants;
+mod tokens;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -47,6 +47,7 @@ pub(super) fn check(
         paths: paths(&raw.paths.or_empty(), problems),
         access: rules::cluster_access(raw),
         nodes: nodes::check(raw, ports, led_to, problems),
+        max_dynamic: raw.max_dynamic.or(1000),
         tenants: tenants::check(raw, problems),
         endpoints,
         pools: Role::ALL

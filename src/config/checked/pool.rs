@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::Serialize;
 
 use super::{SameSite, ScalePolicy};
@@ -39,6 +40,8 @@ pub struct PoolSettings {
     pub load: LoadSettings,
     /// How many nodes there should be; `None`: as many as there are.
     pub scale: Option<ScalePolicy>,
+    /// Where members may be that the file does not name. Empty: there are none.
+    pub allowed_networks: Vec<IpNet>,
 }
 
 impl PoolSettings {
@@ -72,6 +75,7 @@ impl PoolSettings {
             slow_start: Duration::ZERO,
             load: LoadSettings { orca: false, fade: Duration::from_secs(10), agent: None },
             scale: None,
+            allowed_networks: Vec::new(),
         }
     }
 }

@@ -29,6 +29,7 @@ pub(crate) struct RawCluster {
     pub(crate) endpoints: Field<RawEndpoints>,
     pub(crate) access: Field<RawAccess>,
     pub(crate) nodes: Field<Items<RawNode>>,
+    pub(crate) max_dynamic: Field<usize>,
     pub(crate) pools: Field<RawPools>,
     pub(crate) tenants: Field<RawTenants>,
 }
@@ -55,6 +56,7 @@ impl RawCluster {
             endpoints: fields.field("endpoints", RawEndpoints::read),
             access: fields.field("access", RawAccess::read),
             nodes: fields.required("nodes", "a list of nodes", list("a list of nodes", RawNode::read)),
+            max_dynamic: fields.field("max_dynamic", number(1..=65_536)),
             pools: fields.field("pools", RawPools::read),
             tenants: fields.field("tenants", RawTenants::read),
         };
