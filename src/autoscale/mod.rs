@@ -1,16 +1,22 @@
 //! How many nodes a role of a cluster should have: decided from what the balancer sees, and said with a reason.
 //!
-//! This module decides and does nothing else: no clock, no I/O. Whoever runs it takes a [`Sample`] several times a second
+//! The rule decides and does nothing else: no clock, no I/O. Whoever runs it takes a [`Sample`] several times a second
 //! ([`Scaler::observe`]), asks for a [`Decision`] every [`ScalePolicy::interval`] ([`Scaler::decide`]), and carries out
 //! the [`Steps`] that lead there ([`Fleet::steps`]); [`victim`] says which member is stopped. Time is passed in, as the
 //! time since any fixed moment, so that `carbon-elb simulate` runs the same code in virtual time.
 
+mod board;
+mod members;
 mod reason;
+pub mod run;
 mod scaler;
 mod victim;
 mod window;
 
+pub use self::board::{Board, Posted};
+pub use self::members::{Arrivals, RoleMember, members_of};
 pub use self::reason::{Limit, Reason, Why};
+pub use self::run::{Acting, Configured};
 pub use self::scaler::Scaler;
 pub use self::victim::{Candidate, victim};
 pub use crate::config::{ScalePanic, ScalePolicy};
