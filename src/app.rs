@@ -17,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::admin::Admin;
+use crate::autoscale::{self, Board, Configured};
 use crate::classify::Classifier;
 use crate::config::{AccessLog, Affinity, Config, Listener, Secret};
 use crate::discovery;
@@ -168,9 +169,11 @@ impl App {
         }
         let membership = Arc::new(Membership::new(config.clone(), metrics.clone()));
         let allow = config.admin.allow.clone();
-        let admin = Admin::new(registry.clone(), metrics, membership, app.drain.clone(), allow);
+        let board = Arc::new(Board::default());
+        let (drain, shown) = (app.drain.clone(), board.clone());
+        let admin = Admin::new(registry.clone(), metrics.clone(), membership, shown, drain, allow);
         app.answer("admin", &config.admin.bind, admin)?;
-        app.server.add_service(Control { registry, trust, opened });
+        app.server.add_service(Control { registry, metrics, board, trust, opened });
         Ok(app)
     }
 
@@ -338,6 +341,8 @@ fn http_proxy(proxy: Proxy, conf: &Arc<ServerConf>) -> HttpProxy<Proxy> {
 /// Probes, agents and name resolution: everything that reports to the registry.
 struct Control {
     registry: Arc<Registry>,
+    metrics: Arc<Metrics>,
+    board: Arc<Board>,
     trust: Arc<TrustStore>,
     /// Told when clients may be let in.
     opened: watch::Sender<bool>,
@@ -363,6 +368,8 @@ impl Service for Control {
         health::active::start(&self.registry, &self.trust);
         health::agent::start(&self.registry);
         health::outliers::start(&self.registry);
+        let (registry, metrics, board) = (self.registry.clone(), self.metrics.clone(), self.board.clone());
+        tokio::spawn(autoscale::run::run(registry, metrics, board, Configured));
         self.some_member_everywhere().await;
         self.opened.send_replace(true);
         // The tasks run until this service's runtime ends; an error means that the server is gone.

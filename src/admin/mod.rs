@@ -13,6 +13,7 @@ mod problem;
 mod registration;
 mod reply;
 mod route;
+mod scaling;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -25,6 +26,7 @@ use pingora::protocols::http::ServerSession;
 use self::api::Api;
 use self::pages::Pages;
 use self::reply::Reply;
+use crate::autoscale::Board;
 use crate::edge::{Answer, Drain};
 use crate::membership::Membership;
 use crate::observe::metrics::Metrics;
@@ -43,10 +45,11 @@ impl Admin {
         registry: Arc<Registry>,
         metrics: Arc<Metrics>,
         membership: Arc<Membership>,
+        board: Arc<Board>,
         drain: Arc<Drain>,
         allow: Vec<IpNet>,
     ) -> Self {
-        let api = Api::new(registry.clone(), metrics.clone(), membership);
+        let api = Api::new(registry.clone(), metrics.clone(), membership, board);
         Admin { pages: Pages { registry, metrics, drain, allow }, api }
     }
 

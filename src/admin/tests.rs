@@ -9,6 +9,9 @@ use super::*;
 use crate::classify::Classifier;
 use crate::config::{Secret, Token};
 
+#[path = "scaling_tests.rs"]
+mod scaling;
+
 const TOKEN: &str = "a-token-for-tests";
 
 const CLUSTER: &str = "
@@ -35,7 +38,7 @@ fn api() -> Api {
     let config = Arc::new(config);
     let membership = Arc::new(Membership::new(config.clone(), metrics.clone()));
     let registry = Registry::new(config, classifier, metrics.clone(), &[], Instant::now(), 1);
-    Api::new(Arc::new(registry), metrics, membership)
+    Api::new(Arc::new(registry), metrics, membership, Arc::default())
 }
 
 fn request(method: &str, path: &str, headers: &[(&'static str, &str)]) -> RequestHeader {

@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime};
 
 use parking_lot::Mutex;
 
-use super::{Decision, ScalePolicy};
+use super::{Decision, Fleet, ScalePolicy};
 use crate::ids::{ClusterName, Role};
 
 /// The newest decision for each role of each cluster that has a policy.
@@ -17,6 +17,8 @@ pub struct Board(Mutex<BTreeMap<(ClusterName, Role), Posted>>);
 pub struct Posted {
     /// What was decided.
     pub decision: Decision,
+    /// From which nodes.
+    pub fleet: Fleet,
     /// By which policy.
     pub policy: ScalePolicy,
     /// Whether it is to be carried out by whoever asks this balancer; see [`super::Acting`].
@@ -39,7 +41,7 @@ impl Board {
     }
 
     /// Puts a newer decision in place of the last one, which is returned.
-    pub(super) fn post(&self, name: (ClusterName, Role), posted: Posted) -> Option<Posted> {
+    pub(crate) fn post(&self, name: (ClusterName, Role), posted: Posted) -> Option<Posted> {
         self.0.lock().insert(name, posted)
     }
 

@@ -7,6 +7,7 @@
 
 mod board;
 mod members;
+pub mod published;
 mod reason;
 pub mod run;
 mod scaler;

@@ -130,20 +130,19 @@ impl<A: Acting> Autoscaler<A> {
             let policy = *watched.scaler.policy();
             watched.next = now + policy.interval;
             let acts = self.acting.acts(cluster, *role, &policy);
-            let posted = Posted { decision, policy, acts, at: SystemTime::now(), moment: now };
-            self.metrics.scale().show(cluster, *role, &posted, &fleet);
-            let before = self.board.post((cluster.clone(), *role), posted);
-            tell(cluster, *role, before.map(|before| before.decision.wanted), &decision, &fleet);
+            let posted = Posted { decision, fleet, policy, acts, at: SystemTime::now(), moment: now };
+            self.metrics.scale().show(cluster, *role, &posted);
+            let before = self.board.post((cluster.clone(), *role), posted.clone());
+            if before.is_none_or(|before| before.decision.wanted != decision.wanted) {
+                tell(cluster, *role, &posted);
+            }
         }
     }
 }
 
-/// A line of the log for each decision that is not the one before.
-fn tell(cluster: &ClusterName, role: Role, before: Option<usize>, decision: &super::Decision, fleet: &Fleet) {
-    if before == Some(decision.wanted) {
-        return;
-    }
-    let Fleet { ready, starting, draining } = fleet;
+/// A line of the log for a decision that is not the one before.
+fn tell(cluster: &ClusterName, role: Role, posted: &Posted) {
+    let Posted { decision, fleet: Fleet { ready, starting, draining }, .. } = posted;
     info!(
         "scale: {cluster}/{role}: {} wanted ({ready} ready, {} starting, {draining} draining): {}",
         decision.wanted,

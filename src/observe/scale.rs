@@ -3,7 +3,7 @@
 use parking_lot::Mutex;
 use prometheus::{IntGaugeVec, Opts, Registry as Collected};
 
-use crate::autoscale::{Fleet, Posted};
+use crate::autoscale::Posted;
 use crate::ids::{ClusterName, Role};
 
 /// Numbers of nodes by cluster and role.
@@ -50,8 +50,8 @@ impl ScaleMetrics {
     }
 
     /// Shows a decision.
-    pub fn show(&self, cluster: &ClusterName, role: Role, posted: &Posted, fleet: &Fleet) {
-        let Posted { decision, policy, acts, .. } = posted;
+    pub fn show(&self, cluster: &ClusterName, role: Role, posted: &Posted) {
+        let Posted { decision, fleet, policy, acts, .. } = posted;
         for (gauge, number) in [
             (&self.wanted, decision.wanted),
             (&self.current, fleet.present(policy)),
@@ -108,25 +108,24 @@ mod tests {
     use std::time::{Duration, Instant, SystemTime};
 
     use super::*;
-    use crate::autoscale::{Decision, Reason, ScalePolicy, Why};
+    use crate::autoscale::{Decision, Fleet, Reason, ScalePolicy, Why};
     use crate::ids::Name;
     use crate::observe::metrics::Metrics;
 
     fn posted(why: Why) -> Posted {
         let reason = Reason { why, limit: None };
         let (policy, at) = (ScalePolicy::of(10), SystemTime::now());
-        Posted { decision: Decision { wanted: 3, reason }, policy, acts: true, at, moment: Instant::now() }
+        let fleet = Fleet { ready: 2, starting: vec![Duration::ZERO, policy.startup_limit], draining: 1 };
+        Posted { decision: Decision { wanted: 3, reason }, fleet, policy, acts: true, at, moment: Instant::now() }
     }
 
     #[test]
     fn one_reason_is_shown_and_nothing_of_what_is_gone() {
         let metrics = Metrics::new().unwrap();
         let esb = Name::parse("esb").unwrap();
-        let late = ScalePolicy::of(10).startup_limit;
-        let fleet = Fleet { ready: 2, starting: vec![Duration::ZERO, late], draining: 1 };
-        metrics.scale().show(&esb, Role::Worker, &posted(Why::NoSamples), &fleet);
-        metrics.scale().show(&esb, Role::Manager, &posted(Why::NoSamples), &fleet);
-        metrics.scale().show(&esb, Role::Worker, &posted(Why::FromZero { queued: 1 }), &fleet);
+        metrics.scale().show(&esb, Role::Worker, &posted(Why::NoSamples));
+        metrics.scale().show(&esb, Role::Manager, &posted(Why::NoSamples));
+        metrics.scale().show(&esb, Role::Worker, &posted(Why::FromZero { queued: 1 }));
         let text = metrics.render().unwrap();
         for line in [
             r#"carbon_elb_scale_wanted{cluster="esb",role="worker"} 3"#,
