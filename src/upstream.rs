@@ -12,8 +12,8 @@ use pingora::upstreams::peer::{BasicPeer, HttpPeer, PeerOptions, Scheme};
 use crate::config::{Config, NodeHost, UpstreamTls};
 use crate::pool::{Member, Pool};
 
-/// Certificates that nodes are verified with, as Pingora takes them.
-type Authorities = Arc<Box<[X509]>>;
+/// Certificates that servers are verified with, as Pingora takes them.
+pub(crate) type Authorities = Arc<Box<[X509]>>;
 
 /// The certificate files of all endpoints, read once.
 #[derive(Default)]
@@ -89,7 +89,7 @@ pub(crate) fn server_name(tls: &UpstreamTls, host: &NodeHost) -> String {
     }
 }
 
-fn read_authorities(file: &Path) -> io::Result<Authorities> {
+pub(crate) fn read_authorities(file: &Path) -> io::Result<Authorities> {
     let pem = std::fs::read(file)?;
     let certificates = X509::stack_from_pem(&pem).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
     if certificates.is_empty() {

@@ -119,7 +119,8 @@ impl Planner<'_> {
     fn gone(&self, prefix: &str) -> Vec<Step> {
         let ended = self.world.instances.iter().filter(|(_, instance)| **instance == Instance::Ended);
         let orphans = self.world.members.iter().filter(|(id, member)| {
-            member.registered && id.as_str().starts_with(prefix) && !self.world.instances.contains_key(*id)
+            let ours = member.registered && !member.lapsed && id.as_str().starts_with(prefix);
+            ours && !self.world.instances.contains_key(*id)
         });
         let removed = ended.map(|(id, _)| id).filter(|id| self.may_try(id)).map(|id| Step::Remove(id.clone()));
         let orphans = orphans.map(|(id, _)| id).filter(|id| self.may_try(id));
@@ -129,7 +130,8 @@ impl Planner<'_> {
     /// Running instances that the balancers have to be told of.
     fn leases(&self) -> Vec<Step> {
         let due = self.running().filter(|(id, member)| {
-            member.is_none_or(|member| member.behind) || self.memory.is_renewal_due(id, self.limits.renew, self.now)
+            member.is_none_or(|member| member.behind || member.lapsed)
+                || self.memory.is_renewal_due(id, self.limits.renew, self.now)
         });
         due.filter(|(id, _)| self.may_try(id)).map(|(id, _)| Step::Register(id.clone())).collect()
     }

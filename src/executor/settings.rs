@@ -57,7 +57,7 @@ pub struct PoolSettings {
     pub prefix: String,
     /// The weight of its members; `None`: that of the balancer.
     pub weight: Option<u16>,
-    /// How long a member stays registered if nothing is heard of it.
+    /// How long a member stays registered if nothing is heard of it: for so long this program may be away.
     pub lease: Duration,
     /// What limits the executor besides the policy; [`Limits::join`] is the policy's, and set later.
     pub limits: Limits,
@@ -206,7 +206,7 @@ impl RawPool {
     }
 
     fn check(&self, name: PoolName) -> PoolSettings {
-        let lease = self.lease.or(Duration::from_secs(30));
+        let lease = self.lease.or(Duration::from_secs(10 * 60));
         PoolSettings {
             prefix: self.prefix.value().cloned().unwrap_or_else(|| format!("auto-{}-", name.role)),
             weight: self.weight.value().copied(),

@@ -34,6 +34,7 @@ fn member() -> Member {
         manager: false,
         worker: true,
         registered: true,
+        lapsed: false,
         behind: false,
     }
 }
@@ -97,6 +98,11 @@ fn each_situation_has_its_step() {
         ("never above max", world(9, &["a", "b", "c", "d", "e"].map(|name| (name, up()))), vec![]),
         ("what runs is a member", world(0, &[("auto-a", None)]), vec![Step::Register(id("auto-a"))]),
         ("of all balancers", world(1, &[("auto-a", behind(member()))]), vec![Step::Register(id("auto-a"))]),
+        (
+            "one whose lease has ended is registered again",
+            world(1, &[("auto-a", Some(Member { lapsed: true, behind: true, ..member() }))]),
+            vec![Step::Register(id("auto-a"))],
+        ),
         ("too many", world(1, &[("auto-a", up()), ("auto-b", up())]), vec![drain("auto-b")]),
         (
             "the one with the least to do goes",
@@ -156,6 +162,8 @@ fn what_has_ended_is_removed_and_replaced() {
     // Removed, the member is still registered.
     world.instances.remove(&id("auto-a"));
     assert_eq!(steps(&world), [Step::Deregister(id("auto-a"))], "it counts as somebody's until it is gone");
+    world.members.insert(id("auto-a"), Member { lapsed: true, ..member() });
+    assert_eq!(steps(&world), [], "it goes by itself");
     // A node of the configuration with such a name is not ours.
     let configured = Member { registered: false, ..member() };
     world.members.insert(id("auto-a"), configured);

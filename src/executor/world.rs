@@ -56,6 +56,8 @@ pub struct Member {
     pub worker: bool,
     /// Whether it was registered through the admin API.
     pub registered: bool,
+    /// Whether its registration has ended: it is taken out unless it is registered again.
+    pub lapsed: bool,
     /// Whether some balancer that has answered does not know it, or has it in another state.
     pub behind: bool,
 }
