@@ -10,7 +10,7 @@ use carbon_elb::autoscale::{ScalePolicy, Scaler};
 use carbon_elb::simulate::{Elb, ElbRates, Knative, KnativeSettings, Outcome, Rule, play};
 use traces::Case;
 
-const RULES: [&str; 4] = ["default policy", "Knative", "ELB, older", "ELB 2.0.5"];
+const RULES: [&str; 5] = ["default policy", "the same at 70 %", "Knative", "ELB, older", "ELB 2.0.5"];
 
 fn main() {
     let cases = traces::all();
@@ -33,12 +33,17 @@ fn main() {
 
 fn rule(index: usize, case: &Case) -> Box<dyn Rule> {
     let slots = case.model.slots as f64;
-    let mut policy = ScalePolicy::of((slots * 0.7) as usize);
-    policy.max = 20;
+    let policy = |share: f64| {
+        let mut policy = ScalePolicy::of((slots * share) as usize);
+        policy.max = 20;
+        policy
+    };
+    let (ours, policy) = (policy(0.8), policy(0.7));
     match index {
-        0 => Box::new(Scaler::new(policy)),
-        1 => Box::new(Knative::new(KnativeSettings::of(slots), &policy)),
-        2 => Box::new(Elb::older(policy.target as f64, &policy)),
+        0 => Box::new(Scaler::new(ours)),
+        1 => Box::new(Scaler::new(policy)),
+        2 => Box::new(Knative::new(KnativeSettings::of(slots), &policy)),
+        3 => Box::new(Elb::older(policy.target as f64, &policy)),
         _ => Box::new(Elb::newer(ElbRates::of(slots / case.trace.mean_service()), &policy)),
     }
 }
