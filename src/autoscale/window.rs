@@ -163,12 +163,13 @@ mod tests {
     /// Four samples a second; requests in flight, and those that come in a second, from the second.
     fn seen(seconds: u64, load: impl Fn(f64) -> f64) -> (Window, Duration) {
         let mut window = Window::new(MINUTE, PANIC);
-        let mut now = Duration::ZERO;
+        let (mut now, mut due) = (Duration::ZERO, 0.0);
         for step in 0..seconds * 4 {
             now = Duration::from_millis(step * 250);
             let load = load(now.as_secs_f64());
-            // Whole numbers that add up.
-            let arrivals = ((step + 1) as f64 * load / 4.0) as u64 - (step as f64 * load / 4.0) as u64;
+            due += load / 4.0;
+            let arrivals = due as u64; // what is left comes later
+            due -= arrivals as f64;
             window.push(&Sample {
                 at: now,
                 in_flight: load as usize,

@@ -62,6 +62,7 @@ pub(super) fn print(pool: &PoolSettings, role: Role) -> Value {
             Some(or_off(Some(pool.slow_start).filter(|time| !time.is_zero()).map(|time| text(print_duration(time))))),
         ),
         ("load", Some(load(&pool.load))),
+        ("scale", Some(or_off(pool.scale.as_ref().map(super::scaling::print)))),
     ])
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::USUAL;
 use super::affinity::{RawAffinity, RawHash};
 use super::protect::{IN_FLIGHT, RHYTHM, RawLoad, RawOutliers, RawQueue, RawRetry};
+use super::scaling::RawScale;
 use crate::config::checked::Algorithm;
 use crate::config::decode::{Field, Fields};
 use crate::config::problem::{Problems, Spot};
@@ -52,6 +53,7 @@ pub(crate) struct RawPool {
     pub(crate) queue: Field<Option<RawQueue>>,
     pub(crate) slow_start: Field<Option<Duration>>,
     pub(crate) load: Field<RawLoad>,
+    pub(crate) scale: Field<Option<RawScale>>,
 }
 
 impl RawPool {
@@ -80,6 +82,7 @@ impl RawPool {
             queue: fields.field("queue", map_or_off(RawQueue::read)),
             slow_start: fields.field("slow_start", or_off(duration(USUAL))),
             load: fields.field("load", RawLoad::read),
+            scale: fields.field("scale", map_or_off(RawScale::read)),
         };
         fields.close();
         Some(pool)
