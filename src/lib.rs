@@ -58,6 +58,7 @@ pub mod report;
 pub mod retry;
 pub mod select;
 pub mod sessions;
+pub mod simulate;
 pub mod tenant;
 pub mod throttle;
 pub mod upstream;

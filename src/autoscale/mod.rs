@@ -6,6 +6,7 @@
 //! time since any fixed moment, so that `carbon-elb simulate` runs the same code in virtual time.
 
 mod board;
+mod demand;
 mod members;
 pub mod published;
 mod reason;
@@ -37,10 +38,16 @@ pub struct Sample {
     pub arrivals: u64,
     /// Requests that nodes have finished.
     pub completions: u64,
-    /// How long those were on nodes, summed up.
+    /// How long those were on nodes, summed up, each with [`Sample::LONGEST`] at most.
     pub time_on_nodes: Duration,
     /// The mean load that the nodes report, 1 for full; `None` if none does.
     pub node_load: Option<f64>,
+}
+
+impl Sample {
+    /// What one request may count for in [`Sample::time_on_nodes`]. A WebSocket that ends after hours says nothing about the
+    /// requests that come now; while it is open, it counts as one in flight.
+    pub const LONGEST: Duration = Duration::from_secs(60);
 }
 
 /// The nodes of a role, as they are now.
@@ -89,7 +96,8 @@ impl Fleet {
         self.ready + self.pending(policy)
     }
 
-    /// What leads to `wanted` nodes.
+    /// What leads to `wanted` nodes, as far as it may be done now: no more start, and no more drain, than the policy lets at a
+    /// time.
     pub fn steps(&self, wanted: usize, policy: &ScalePolicy) -> Steps {
         let pending = self.pending(policy);
         let present = self.ready + pending;
@@ -97,12 +105,14 @@ impl Fleet {
         let resume = missing.min(self.draining);
         let surplus = present.saturating_sub(wanted);
         let cancel = surplus.min(pending);
+        let startable = policy.step_up.map_or(usize::MAX, |step| step.saturating_sub(pending));
+        let drainable = policy.step_down.map_or(usize::MAX, |step| step.saturating_sub(self.draining));
         Steps {
             give_up: self.starting.len() - pending, // a part of them
             resume,
-            start: missing - resume, // a part of it
+            start: (missing - resume).min(startable), // a part of it
             cancel,
-            drain: surplus - cancel, // a part of it
+            drain: (surplus - cancel).min(drainable), // a part of it
         }
     }
 }
@@ -133,8 +143,19 @@ mod tests {
             (fleet(3, &[young], 0), 2, Steps { cancel: 1, drain: 1, ..steps }),
             (fleet(1, &[], 0), 0, Steps { drain: 1, ..steps }),
         ];
+        let policy = ScalePolicy { step_down: None, ..policy };
         for (fleet, wanted, expected) in rows {
             assert_eq!(fleet.steps(wanted, &policy), expected, "{fleet:?} to {wanted}");
+        }
+        let limited = ScalePolicy { step_up: Some(3), step_down: Some(2), ..policy };
+        let rows = [
+            (fleet(2, &[young], 1), 9, Steps { resume: 1, start: 2, ..steps }),
+            (fleet(2, &[young, young, young, young], 0), 9, steps),
+            (fleet(9, &[], 1), 2, Steps { drain: 1, ..steps }),
+            (fleet(9, &[young], 2), 2, Steps { cancel: 1, ..steps }),
+        ];
+        for (fleet, wanted, expected) in rows {
+            assert_eq!(fleet.steps(wanted, &limited), expected, "{fleet:?} to {wanted}");
         }
     }
 }

@@ -91,11 +91,6 @@ pub enum Limit {
         /// The time.
         time: Duration,
     },
-    /// There was a burst a moment ago, and no node is stopped for a time after that.
-    Panic {
-        /// The time.
-        time: Duration,
-    },
     /// With fewer nodes, those would soon be too few again.
     Margin {
         /// Percent of its target that each would be allowed.
@@ -138,7 +133,6 @@ impl Limit {
             Limit::StepUp(_) => "step_up",
             Limit::StepDown(_) => "step_down",
             Limit::CoolDown { .. } => "cool_down",
-            Limit::Panic { .. } => "panic",
             Limit::Margin { .. } => "margin",
         }
     }
@@ -206,7 +200,6 @@ impl fmt::Display for Limit {
             Limit::CoolDown { needed, time } => {
                 write!(f, "{} were needed in the last {} (cool_down)", Nodes(needed), short(time))
             }
-            Limit::Panic { time } => write!(f, "no node is stopped for {} after a burst (panic)", short(time)),
             Limit::Margin { percent } => {
                 write!(f, "fewer would have more than {percent}% of their target (scale_down_at)")
             }

@@ -9,6 +9,9 @@ use super::Sample;
 const LONGEST: u32 = 60;
 const SHORTEST: u32 = 6;
 
+/// Standard errors that a trend must differ from none: by chance one does once in 700 windows.
+const SIGNIFICANT: f64 = 3.0;
+
 /// Samples of one slice of time, summed up.
 #[derive(Debug, Clone, Copy, Default)]
 struct Bucket {
@@ -30,10 +33,6 @@ impl Bucket {
         self.arrivals += sample.arrivals;
         self.completions += sample.completions;
         self.on_nodes += sample.time_on_nodes;
-    }
-
-    fn load(&self) -> f64 {
-        (self.in_flight + self.queued) / f64::from(self.samples.max(1))
     }
 }
 
@@ -59,11 +58,13 @@ pub(super) struct Means {
     pub(super) on_node: Option<f64>,
 }
 
-impl Means {
-    /// Requests in flight or waiting.
-    pub(super) fn load(&self) -> f64 {
-        self.in_flight + self.queued
-    }
+/// A line through the requests that come in a second.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Trend {
+    /// How many there are now.
+    pub(super) now: f64,
+    /// By how many more a second later.
+    pub(super) slope: f64,
 }
 
 impl Window {
@@ -124,23 +125,31 @@ impl Window {
         })
     }
 
-    /// By how much the load grows in a second: the slope of the line with the least squares through the last `length`.
-    /// `None` if less than half of that was seen.
-    pub(super) fn slope(&self, now: Duration, length: Duration) -> Option<f64> {
+    /// The line with the least squares through the arrivals of the last `length`, if it rises or falls by more than
+    /// chance would make it. `None` also if less than half of that was seen.
+    pub(super) fn trend(&self, now: Duration, length: Duration) -> Option<Trend> {
         let newest = self.index(now);
         let (mut n, mut sx, mut sy, mut sxx, mut sxy) = (0.0, 0.0, 0.0, 0.0, 0.0);
-        for bucket in self.last(now, length) {
-            let x = -(newest.saturating_sub(bucket.index) as f64);
-            let y = bucket.load();
+        for bucket in self.last(now, length).filter(|bucket| bucket.index < newest) {
+            let x = -(newest.saturating_sub(bucket.index) as f64) + 0.5; // its middle
+            let y = bucket.arrivals as f64;
             n += 1.0;
             sx += x;
             sy += y;
             sxx += x * x;
             sxy += x * y;
         }
-        let spread = n * sxx - sx * sx;
+        let spread = sxx - sx * sx / n;
         let enough = n * 2.0 >= self.index(length) as f64;
-        (enough && spread > 0.0).then(|| (n * sxy - sx * sy) / spread / self.width.as_secs_f64())
+        if !enough || spread <= 0.0 {
+            return None;
+        }
+        let (mean, slope) = (sy / n, (sxy - sx * sy / n) / spread);
+        // Requests that come independently of each other vary in number as much as there are (Poisson).
+        let error = (mean / spread).sqrt();
+        let width = self.width.as_secs_f64();
+        (slope.abs() > SIGNIFICANT * error)
+            .then(|| Trend { now: ((mean - slope * sx / n) / width).max(0.0), slope: slope / width / width })
     }
 }
 
@@ -151,18 +160,21 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
     const PANIC: Duration = Duration::from_secs(6);
 
-    /// Four samples a second; their load from the second.
+    /// Four samples a second; requests in flight, and those that come in a second, from the second.
     fn seen(seconds: u64, load: impl Fn(f64) -> f64) -> (Window, Duration) {
         let mut window = Window::new(MINUTE, PANIC);
-        let mut now = Duration::ZERO;
+        let (mut now, mut due) = (Duration::ZERO, 0.0);
         for step in 0..seconds * 4 {
             now = Duration::from_millis(step * 250);
             let load = load(now.as_secs_f64());
+            due += load / 4.0;
+            let arrivals = due as u64; // what is left comes later
+            due -= arrivals as f64;
             window.push(&Sample {
                 at: now,
                 in_flight: load as usize,
                 queued: 1,
-                arrivals: 5,
+                arrivals,
                 completions: 2,
                 time_on_nodes: Duration::from_secs(1),
                 node_load: None,
@@ -175,8 +187,8 @@ mod tests {
     fn means_are_of_the_window_or_of_what_there_is() {
         let (window, now) = seen(200, |second| if second >= 194.0 { 40.0 } else { 10.0 });
         let panic = window.means(now, PANIC).unwrap();
-        assert_eq!((panic.in_flight, panic.queued, panic.load()), (40.0, 1.0, 41.0));
-        assert_eq!((panic.arrivals, panic.on_node), (20.0, Some(0.5)));
+        assert_eq!((panic.in_flight, panic.queued), (40.0, 1.0));
+        assert_eq!((panic.arrivals, panic.on_node), (40.0, Some(0.5)));
         assert!((window.means(now, MINUTE).unwrap().in_flight - 13.0).abs() < 1e-9);
         assert!(window.buckets.len() <= 61);
         let (window, now) = seen(3, |_| 10.0);
@@ -186,13 +198,16 @@ mod tests {
     }
 
     #[test]
-    fn the_slope_is_that_of_the_load() {
-        let (window, now) = seen(120, |second| (second * 2.0).floor());
-        let slope = window.slope(now, MINUTE).unwrap();
-        assert!((slope - 2.0).abs() < 0.01, "{slope}");
-        let (window, now) = seen(120, |_| 7.0);
-        assert!(window.slope(now, MINUTE).unwrap().abs() < 1e-9);
-        let (window, now) = seen(20, |second| second);
-        assert_eq!(window.slope(now, MINUTE), None, "too little was seen");
+    fn a_trend_is_more_than_chance() {
+        let (window, now) = seen(120, |second| 10.0 + second);
+        let trend = window.trend(now, MINUTE).unwrap();
+        assert!((trend.slope - 1.0).abs() < 0.05 && (trend.now - 129.5).abs() < 1.0, "{trend:?}");
+        let (window, now) = seen(120, |second| 150.0 - second);
+        let trend = window.trend(now, MINUTE).unwrap();
+        assert!((trend.slope + 1.0).abs() < 0.05, "{trend:?}");
+        let (window, now) = seen(120, |second| if second % 7.0 < 3.0 { 13.0 } else { 7.0 });
+        assert_eq!(window.trend(now, MINUTE), None, "ups and downs");
+        let (window, now) = seen(20, |second| second * 10.0);
+        assert_eq!(window.trend(now, MINUTE), None, "too little was seen");
     }
 }

@@ -13,6 +13,7 @@ mod listener;
 mod nodes;
 mod pool;
 mod rules;
+mod scaling;
 mod tenants;
 mod tokens;
 

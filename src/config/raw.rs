@@ -7,6 +7,7 @@ mod listener;
 mod pool;
 mod protect;
 mod rules;
+mod scaling;
 mod tenants;
 mod tokens;
 
@@ -24,6 +25,7 @@ pub(crate) use self::listener::{RawClientTimeouts, RawCookies, RawLimits, RawLis
 pub(crate) use self::pool::{RawHealthPolicy, RawPool};
 pub(crate) use self::protect::{IN_FLIGHT, RawAgent, RawLoad, RawOutliers, RawQueue, RawRetry};
 pub(crate) use self::rules::RawRule;
+pub(crate) use self::scaling::{RawCoolDown, RawScale};
 pub(crate) use self::tenants::RawPartition;
 pub(crate) use self::tokens::{RawScope, RawToken};
 

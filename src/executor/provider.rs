@@ -62,7 +62,7 @@ impl std::error::Error for Fault {}
 ///
 /// # Errors
 /// The address of an Engine cannot be used.
-pub fn provider(settings: &PoolSettings) -> Result<Option<Arc<dyn Provider>>, Fault> {
+pub(super) fn provider(settings: &PoolSettings) -> Result<Option<Arc<dyn Provider>>, Fault> {
     let name = settings.name.clone();
     Ok(match &settings.provider {
         ProviderSettings::Docker(container) => Some(Arc::new(Docker::new(name, container.clone())?)),

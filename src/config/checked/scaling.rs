@@ -28,8 +28,9 @@ pub struct ScalePolicy {
     pub startup: Duration,
     /// How long a node may take to join. One that takes longer is given up and replaced.
     pub startup_limit: Duration,
-    /// For how long fewer nodes must have been enough before one is stopped.
-    pub cool_down: Duration,
+    /// For how long fewer nodes must have been enough before one is stopped; `None`: for as long as a node takes to start,
+    /// since it takes as long to have it back.
+    pub cool_down: Option<Duration>,
     /// A node is stopped only if the others then have at most that percent of their target, 1 to 100.
     pub scale_down_at: u8,
     /// Nodes that may be starting at a time; `None`: any number.
@@ -48,8 +49,8 @@ pub struct ScalePolicy {
 pub struct ScalePanic {
     /// Over which time the load is averaged; shorter than [`ScalePolicy::window`].
     pub window: Duration,
-    /// Percent of the nodes there are, ready or starting. From so many wanted on, none is stopped for
-    /// [`ScalePolicy::window`]. 101 to 1000.
+    /// Percent of the nodes there are, ready or starting: from so many needed on, nodes are started for this load at
+    /// once. 101 to 1000.
     pub threshold: u16,
 }
 
@@ -61,13 +62,13 @@ impl ScalePolicy {
             min: 1,
             max: 5,
             target,
-            interval: Duration::from_secs(2),
+            interval: Duration::from_secs(1),
             window: Duration::from_secs(60),
-            panic: Some(ScalePanic { window: Duration::from_secs(6), threshold: 200 }),
+            panic: Some(ScalePanic { window: Duration::from_secs(3), threshold: 200 }),
             startup: Duration::from_secs(30),
             startup_limit: Duration::from_secs(10 * 60),
-            cool_down: Duration::from_secs(60),
-            scale_down_at: 90,
+            cool_down: None,
+            scale_down_at: 95,
             step_up: None,
             step_down: Some(2),
             scale_to_zero: None,
