@@ -20,7 +20,7 @@ use crate::registry::{ShownMember, ShownPool};
 
 /// `GET /api/v1/scaling`
 pub(super) fn list(api: &Api, request: &Request<'_>) -> Result<Reply, Problem> {
-    let config = api.registry.config().clone();
+    let config = api.registry.config();
     let shown = api.registry.shown_pools(None, request.now);
     let posted = api.board.all();
     let seen = posted.iter().filter(|((cluster, role), _)| request.caller.scope.covers(cluster, *role));
@@ -33,7 +33,7 @@ pub(super) fn list(api: &Api, request: &Request<'_>) -> Result<Reply, Problem> {
 
 /// `GET /api/v1/scaling/{cluster}/{role}`
 pub(super) fn show(api: &Api, request: &Request<'_>) -> Result<Reply, Problem> {
-    let config = api.registry.config().clone();
+    let config = api.registry.config();
     let (cluster, role) = match request.parameters {
         [cluster, role] => (cluster.as_str(), role.as_str()),
         _ => ("", ""), // the path has both

@@ -62,11 +62,12 @@ fn rank(standing: Standing) -> u8 {
         Standing::Maintenance => 0,
         Standing::Down => 1,
         Standing::Draining => 2,
-        Standing::Unknown => 3,
-        Standing::Ejected => 4,
-        Standing::Trial => 5,
-        Standing::Starting(_) => 6,
-        Standing::Ready => 7,
+        Standing::Joining => 3,
+        Standing::Unknown => 4,
+        Standing::Ejected => 5,
+        Standing::Trial => 6,
+        Standing::Starting(_) => 7,
+        Standing::Ready => 8,
     }
 }
 

@@ -18,7 +18,7 @@ mod window;
 pub use self::board::{Board, Posted};
 pub use self::members::{Arrivals, RoleMember, members_of};
 pub use self::reason::{Limit, Reason, Why};
-pub use self::run::{Acting, Configured};
+pub use self::run::{Acting, Autoscaling, Configured};
 pub use self::scaler::Scaler;
 pub use self::victim::{Candidate, victim};
 pub use crate::config::{ScalePanic, ScalePolicy};

@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use async_trait::async_trait;
 use log::info;
+use pingora::server::{ListenFds, ShutdownWatch};
+use pingora::services::Service;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::board::{Board, Posted};
@@ -38,23 +41,62 @@ impl Acting for Configured {
     }
 }
 
-/// Samples and decides for each role that has a policy, until it is dropped.
-pub async fn run(registry: Arc<Registry>, metrics: Arc<Metrics>, board: Arc<Board>, acting: impl Acting) {
-    let epoch = Instant::now();
-    let mut observed = Autoscaler { board, metrics, acting, epoch, roles: BTreeMap::new() };
-    let mut ticks = interval(SAMPLE);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        let now = ticks.tick().await.into_std();
-        let config = registry.config().clone();
-        observed.follow(&config, now);
-        if observed.roles.is_empty() {
-            continue;
+/// The service that samples and decides for each role that has a policy.
+pub struct Autoscaling<A> {
+    registry: Arc<Registry>,
+    metrics: Arc<Metrics>,
+    board: Arc<Board>,
+    acting: A,
+}
+
+impl<A: Acting + Clone> Autoscaling<A> {
+    /// Samples what `registry` has, and posts on `board` and in the metrics.
+    pub fn new(registry: Arc<Registry>, metrics: Arc<Metrics>, board: Arc<Board>, acting: A) -> Self {
+        Autoscaling { registry, metrics, board, acting }
+    }
+
+    /// Runs until it is dropped. Without any policy it sleeps until the configuration changes.
+    async fn run(&self) {
+        let (board, metrics, acting) = (self.board.clone(), self.metrics.clone(), self.acting.clone());
+        let mut observed = Autoscaler { board, metrics, acting, epoch: Instant::now(), roles: BTreeMap::new() };
+        let mut configurations = self.registry.configurations();
+        let mut ticks = interval(SAMPLE);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let now = ticks.tick().await.into_std();
+            // Looked at before the configuration is, so that no change is missed.
+            configurations.mark_unchanged();
+            observed.follow(&self.registry.config(), now);
+            if observed.roles.is_empty() {
+                match configurations.changed().await {
+                    Ok(()) => continue,
+                    Err(_) => return, // the registry is gone
+                }
+            }
+            observed.sample(&self.registry.snapshot(), self.registry.clock().at(now), now);
+            if observed.is_due(now) {
+                observed.decide(&self.registry.shown_pools(None, now), now);
+            }
         }
-        observed.sample(&registry.snapshot(), registry.clock().at(now), now);
-        if observed.is_due(now) {
-            observed.decide(&registry.shown_pools(None, now), now);
+    }
+}
+
+#[async_trait]
+impl<A: Acting + Clone + 'static> Service for Autoscaling<A> {
+    async fn start_service(&mut self, _: Option<ListenFds>, mut shutdown: ShutdownWatch, _: usize) {
+        tokio::select! {
+            () = self.run() => {}
+            // An error means that the server is gone.
+            _ = shutdown.wait_for(|&stopping| stopping) => {}
         }
+    }
+
+    fn name(&self) -> &str {
+        "autoscaler"
+    }
+
+    fn threads(&self) -> Option<usize> {
+        Some(1)
     }
 }
 

@@ -1,8 +1,9 @@
 use std::path::Path;
 
 use super::*;
-use crate::classify::Classifier;
 use crate::ids::Endpoint;
+use crate::registry::Setup;
+use crate::upstream::TrustStore;
 
 const CLUSTER: &str = "
 listeners:
@@ -24,8 +25,8 @@ fn registry(metrics: &Arc<Metrics>, now: Instant) -> Arc<Registry> {
     let mut config = crate::config::parse(CLUSTER, Path::new(".")).unwrap_or_else(|p| panic!("{p}")).config;
     let policy = ScalePolicy { acts: true, interval: Duration::from_secs(1), ..ScalePolicy::of(4) };
     config.clusters[0].pools[Role::Worker.index()].scale = Some(policy);
-    let classifier = Classifier::new(&config);
-    Arc::new(Registry::new(Arc::new(config), classifier, metrics.clone(), &[], now, 1))
+    let setup = Setup::new(config, TrustStore::default(), metrics);
+    Arc::new(Registry::new(setup, metrics.clone(), Vec::new(), now, 1))
 }
 
 #[test]
@@ -76,7 +77,8 @@ async fn load_is_sampled_and_decisions_are_posted() {
     let (registry, board) = (registry(&metrics, now), Arc::new(Board::default()));
     let esb = registry.config().clusters[0].name.clone();
     assert!(board.read(&esb, Role::Worker).is_none());
-    tokio::spawn(run(registry.clone(), metrics.clone(), board.clone(), Configured));
+    let service = Autoscaling::new(registry.clone(), metrics.clone(), board.clone(), Configured);
+    tokio::spawn(async move { service.run().await });
     let wait = |seconds| tokio::time::sleep(Duration::from_secs(seconds));
     wait(2).await;
     let idle = board.read(&esb, Role::Worker).expect("a decision each second");
@@ -112,7 +114,7 @@ fn who_has_no_policy_any_more_is_not_shown() {
         epoch: now,
         roles: BTreeMap::new(),
     };
-    let mut config = Config::clone(&registry.config().clone());
+    let mut config = Config::clone(&registry.config());
     autoscaler.follow(&config, now);
     let later = now + Duration::from_secs(1);
     assert!(!autoscaler.is_due(now) && autoscaler.is_due(later));

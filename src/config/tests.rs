@@ -58,6 +58,7 @@ fn environment(name: &str) -> Option<String> {
         "KEY" => KEY,
         "OLD_KEY" => "the key that was used before this one",
         "TOKEN" => TOKEN,
+        "OTHER_TOKEN" => "another-token-for-somebody-else",
         "SHORT" => "hunter2",
         "PADDED" => " a key with spaces at its beginning and end ",
         "LINES" => "two lines are more than a header\ncan ever hold",
@@ -217,7 +218,7 @@ const EVERYTHING: &str = "listeners:\n  a: { bind: ['[::]:0', '10.0.0.1:81'], ro
          passthrough: { scheme: https, tls: { server_name: no }, health: { path: '/h?a=b', port: servlet, host: h, expect: [204] } }\n    \
          access: { worker: { deny: ['::/0'] }, manager: { allow: [10.0.0.0/8] } }\n    \
          nodes: [{ id: '1', host: '[::1]', roles: [manager, worker], weight: 256, ports: { servlet: 1 } },\n      \
-         { id: b.c, host: b, backup: true, max_in_flight: 9, route: b }]\n    \
+         { id: b.c, host: b, backup: true, max_in_flight: 9, route: b }]\n    max_dynamic: 7\n    \
          tenants: { hosts: ['*.X'], max_in_flight: 50, partitions: [\n      \
          { name: p, tenants: [example.com, '*.example.com', 'example-*', 1-100, 7777], nodes: [b.c] },\n      \
          { name: q, tenants: ['*'], nodes: ['1'] }] }\n    \
@@ -229,7 +230,8 @@ const EVERYTHING: &str = "listeners:\n  a: { bind: ['[::]:0', '10.0.0.1:81'], ro
          load: { orca: true, fade: 1s, agent: { port: 7777, interval: 3s, timeout: 1s } },\n        \
          scale: { acts: true, min: 2, max: 30, target: 60, interval: 5s, window: 2m, panic: { window: 4s, threshold: 150% },\n        \
          startup: 45s, startup_limit: 5m, cool_down: 3m, scale_down_at: 80%, step_up: 4, step_down: 3, scale_to_zero: 1h,\n        \
-         node_load: 75% } }\n      \
+         node_load: 75% },\n        \
+         allowed_networks: [10.1.0.0/16, 'fd00::/8'] }\n      \
          manager: { affinity: { cookie: { name: __Host-elb, secure: always, same_site: none, lifetime: 8h } },\n        \
          outliers: off, retry: off, queue: off }\n\
          rules: { a: { listener: a, cluster: 'true', role: worker, path: /s, body: off, rate: 5/s },\n         \
@@ -261,7 +263,10 @@ fn without_lines(problems: &[Problem]) -> std::collections::BTreeSet<String> {
 fn everything_else() -> String {
     let changes = [
         ("keys: ['${KEY}', '${OLD_KEY}']", "key_file: keys"),
-        ("token_file: tokens", "tokens: ['${TOKEN}']"),
+        (
+            "token_file: tokens",
+            "tokens: [{ token: '${TOKEN}', may: [register, read], pools: ['true/worker', '*/manager'] }]",
+        ),
         ("affinity: { route: {", "affinity: { hash: {"),
     ];
     changes.iter().fold(EVERYTHING.to_owned(), |text, (replace, by)| {

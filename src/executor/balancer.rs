@@ -20,7 +20,7 @@ use super::world::{Place, PoolName};
 use crate::autoscale::published::Scaling;
 use crate::ids::{Endpoint, NodeId, Role};
 use crate::member::AdminState;
-use crate::upstream::{Authorities, read_authorities};
+use crate::upstream::{Authorities, authorities};
 
 /// The largest answer that is read: thousands of members.
 const LARGEST: usize = 16 << 20;
@@ -97,16 +97,16 @@ impl Balancer {
         let mut authorization =
             HeaderValue::from_bytes(&bearer).map_err(|_| "the token cannot be sent in a header".to_owned())?;
         authorization.set_sensitive(true);
-        let authorities =
-            settings.ca.as_ref().map(|file| read_authorities(file).map_err(|e| format!("ca: {}: {e}", file.display())));
-        let authorities = authorities.transpose()?;
+        let trusted =
+            settings.ca.as_ref().map(|file| authorities(file).map_err(|e| format!("ca: {}: {e}", file.display())));
+        let trusted = trusted.transpose()?;
         let balancer = |url: &Uri| {
             let tls = url.scheme_str() == Some("https");
             Arc::new(Balancer {
                 host: url.host().unwrap_or_default().to_owned(),
                 port: url.port_u16().unwrap_or(if tls { 443 } else { 80 }),
                 tls,
-                authorities: authorities.clone(),
+                authorities: trusted.clone(),
                 authorization: authorization.clone(),
                 timeout: settings.timeout,
                 connector: Connector::new(None),

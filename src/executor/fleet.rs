@@ -84,7 +84,7 @@ pub(super) fn fleet(name: &PoolName, answers: &[Option<Scaling>]) -> Result<Flee
 fn member(shown: &ScaledMember) -> Member {
     let health = match shown.standing.as_str() {
         _ if shown.up => Health::Up,
-        "unknown" => Health::Unknown,
+        "unknown" | "joining" => Health::Unknown,
         _ => Health::Down,
     };
     Member {

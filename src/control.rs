@@ -1,0 +1,123 @@
+//! What goes on besides the requests: probes, agents and name resolution, and members that come and go, all of which
+//! report to the registry.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use pingora::server::{ListenFds, ShutdownWatch};
+use pingora::services::Service;
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::discovery::dns::Names;
+use crate::health;
+use crate::health::active::Prober;
+use crate::health::agent::Agents;
+use crate::ids::{ClusterName, NodeId};
+use crate::membership::{Membership, Publisher, Target};
+use crate::registry::Registry;
+
+/// How long clients wait at the start for pools without a member, and how often these are looked at.
+const START_PATIENCE: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// The service of all that reports to the registry.
+pub struct Control {
+    registry: Arc<Registry>,
+    membership: Arc<Membership>,
+    /// Told when clients may be let in.
+    opened: watch::Sender<bool>,
+}
+
+/// The tasks that a configuration wants.
+struct Watchers {
+    names: Names,
+    prober: Prober,
+    agents: Agents,
+}
+
+impl Control {
+    /// Reports to `registry`, publishes there who `membership` has, and says when clients may be let in.
+    pub fn new(registry: Arc<Registry>, membership: Arc<Membership>, opened: watch::Sender<bool>) -> Self {
+        Control { registry, membership, opened }
+    }
+
+    /// Returns when every pool has a member that may be asked and no session could be on a node without an address, or
+    /// when waiting has been long enough: names have to be resolved first. Requests that came before would get 503, or
+    /// lose their sessions.
+    async fn some_member_everywhere(&self) {
+        let empty = || self.registry.snapshot().pools().any(|view| view.ready() == 0);
+        let missing = || empty() || self.registry.awaits_addresses();
+        let begun = tokio::time::Instant::now();
+        // Bounded, and once a process: nobody tells when a snapshot is published.
+        while missing() && begun.elapsed() < START_PATIENCE {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+}
+
+impl Watchers {
+    fn new(registry: &Arc<Registry>) -> Self {
+        Watchers {
+            names: Names::new(registry.clone()),
+            prober: Prober::new(registry.clone()),
+            agents: Agents::new(registry.clone()),
+        }
+    }
+
+    fn follow(&mut self) {
+        self.names.follow();
+        self.prober.follow();
+        self.agents.follow();
+    }
+}
+
+impl Target for Arc<Registry> {
+    fn publish(&self, config: Arc<Config>, now: Instant) {
+        // Whom nodes are trusted by does not change with the members.
+        self.apply(config, None, now);
+    }
+
+    fn in_flight(&self, nodes: &[(ClusterName, NodeId)]) -> Vec<usize> {
+        if nodes.is_empty() {
+            return Vec::new();
+        }
+        let known = self.nodes();
+        let known: HashMap<_, _> = known.iter().map(|node| ((node.cluster(), node.id()), node.in_flight())).collect();
+        nodes.iter().map(|(cluster, id)| known.get(&(cluster, id)).copied().unwrap_or_default()).collect()
+    }
+}
+
+#[async_trait]
+impl Service for Control {
+    async fn start_service(&mut self, _: Option<ListenFds>, mut shutdown: ShutdownWatch, _: usize) {
+        let mut configurations = self.registry.configurations();
+        let mut watchers = Watchers::new(&self.registry);
+        watchers.follow();
+        health::outliers::start(&self.registry);
+        // It ends with this service's runtime.
+        tokio::spawn(Publisher::new(self.membership.clone(), self.registry.clone()).run());
+        self.some_member_everywhere().await;
+        self.opened.send_replace(true);
+        loop {
+            tokio::select! {
+                // Errors mean that the server is gone.
+                changed = configurations.changed() => match changed {
+                    Ok(()) => watchers.follow(),
+                    Err(_) => return,
+                },
+                _ = shutdown.wait_for(|&stopping| stopping) => return,
+            }
+        }
+    }
+
+    fn name(&self) -> &str {
+        "control"
+    }
+
+    fn threads(&self) -> Option<usize> {
+        Some(1)
+    }
+}
