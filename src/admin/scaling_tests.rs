@@ -6,7 +6,7 @@ use crate::autoscale::{Decision, Fleet, Posted, Reason, ScalePolicy, Why};
 use crate::ids::{Endpoint, Role};
 
 /// Posts that three workers are wanted.
-fn post(api: &Api) {
+pub(super) fn post(api: &Api) {
     let reason = Reason { why: Why::FromZero { queued: 7 }, limit: None };
     let policy = ScalePolicy { acts: true, ..ScalePolicy::of(10) };
     let fleet = Fleet { ready: 2, starting: vec![Duration::ZERO], draining: 0 };
