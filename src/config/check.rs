@@ -13,6 +13,7 @@ mod listener;
 mod nodes;
 mod pool;
 mod rules;
+pub(crate) mod sources;
 mod tenants;
 
 use std::path::{Path, PathBuf};
@@ -78,6 +79,8 @@ pub(crate) fn check(raw: &RawConfig, context: &Context<'_>, problems: &mut Probl
     hosts::unique(raw, problems);
     hosts::behind_listeners(raw, problems);
     endpoint::names_to_verify(raw, &config, problems);
+    sources::names_to_verify(raw, &config, problems);
+    sources::files(raw, &config, problems);
     config
 }
 

@@ -7,6 +7,7 @@ mod listener;
 mod pool;
 mod rules;
 mod secret;
+mod sources;
 mod tenants;
 
 use std::net::{IpAddr, SocketAddr};
@@ -20,6 +21,7 @@ pub use self::listener::*;
 pub use self::pool::*;
 pub use self::rules::*;
 pub use self::secret::*;
+pub use self::sources::*;
 pub use self::tenants::*;
 use crate::ids::{ClusterName, Endpoint, NodeId, Role, Scheme};
 
@@ -73,8 +75,10 @@ pub struct Cluster {
     pub endpoints: [EndpointSettings; 2],
     /// Which clients may reach the cluster, by [`Role::index`] and whichever listener they come to.
     pub access: [Access; 2],
-    /// At least one.
+    /// Those that are in the file; at least one, or a source.
     pub nodes: Vec<Node>,
+    /// Where further members come from, in the order of the file.
+    pub sources: Vec<Source>,
     /// Pool settings by [`Role::index`].
     pub pools: [PoolSettings; 2],
     /// What tenants get.

@@ -38,7 +38,7 @@ pub use self::problem::{Problem, Problems, Severity};
 use self::check::Context;
 use self::expand::{Environment, expand};
 use self::problem::Spot;
-use self::raw::RawConfig;
+use self::raw::{RawConfig, RawMembers};
 
 /// A configuration that can be run.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,23 +58,65 @@ const LARGEST_FILE: u64 = 1 << 20;
 /// # Errors
 /// All problems of the file, warnings included, if one of them is an error.
 pub fn load(path: &Path) -> Result<Loaded, Problems> {
-    let bytes = read(path).map_err(|error| Problem::of_file(None, format!("can't be read: {error}")))?;
-    if bytes.len() as u64 > LARGEST_FILE {
-        return Err(Problem::of_file(None, format!("is larger than {LARGEST_FILE} bytes")).into());
-    }
-    let text = std::str::from_utf8(&bytes).map_err(|error| {
-        let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
-        let line = 1 + before.iter().filter(|b| **b == b'\n').count();
-        Problem::of_file(Some(line), "is not UTF-8 text")
-    })?;
+    let bytes = read(path)?;
+    let text = text(&bytes)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     parse(text, folder)
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(LARGEST_FILE + 1).read_to_end(&mut bytes)?;
+/// Reads a file that is not too large.
+///
+/// # Errors
+/// One problem: it cannot be read, is none, or is too large.
+pub fn read(path: &Path) -> Result<Vec<u8>, Problem> {
+    let read = || -> io::Result<Vec<u8>> {
+        // Opening something like a named pipe would block.
+        if !std::fs::metadata(path)?.is_file() {
+            return Err(io::Error::other("it is not a file"));
+        }
+        let mut bytes = Vec::new();
+        File::open(path)?.take(LARGEST_FILE + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().map_err(|error| Problem::of_file(None, format!("can't be read: {error}")))?;
+    if bytes.len() as u64 > LARGEST_FILE {
+        return Err(Problem::of_file(None, format!("is larger than {LARGEST_FILE} bytes")));
+    }
     Ok(bytes)
+}
+
+fn text(bytes: &[u8]) -> Result<&str, Problem> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
+        let line = 1 + before.iter().filter(|b| **b == b'\n').count();
+        Problem::of_file(Some(line), "is not UTF-8 text")
+    })
+}
+
+/// Reads the file of a source, see [`members`].
+///
+/// # Errors
+/// All problems of the file.
+pub fn load_members(path: &Path, rules: &MemberRules) -> Result<Vec<Node>, Problems> {
+    members(&read(path)?, rules)
+}
+
+/// Reads what the file of a source holds: YAML or JSON, a map with the key `nodes` as a cluster of the configuration
+/// has it. An empty list is one; an empty file is not.
+///
+/// Variables are not replaced: whoever writes the file may not know the environment of the balancer.
+///
+/// # Errors
+/// All problems of the file.
+pub fn members(bytes: &[u8], rules: &MemberRules) -> Result<Vec<Node>, Problems> {
+    let mut problems = Problems::default();
+    let root = tree::read(text(bytes)?, &mut problems)?;
+    let members = RawMembers::read(&root, &mut problems).map(|raw| check::sources::members(&raw, rules, &mut problems));
+    problems.sort();
+    match members {
+        Some(members) if !problems.has_errors() => Ok(members),
+        _ => Err(problems),
+    }
 }
 
 /// Checks a configuration given as text. Relative paths in it start from `base_dir`.

@@ -2,19 +2,22 @@
 
 use std::collections::HashMap;
 
+use super::sources;
 use crate::config::checked::{Mode, Node, NodeHost, Product};
-use crate::config::decode::{At, Field};
+use crate::config::decode::{At, Field, Items};
 use crate::config::problem::{Problems, Spot};
-use crate::config::raw::{RawCluster, RawNode, complete};
+use crate::config::raw::{RawCluster, RawNode, complete, entries};
 use crate::ids::{Endpoint, NodeId, Role};
 
 /// The nodes, with `ports` where they have none of their own. Addresses must be unique at endpoints that are `led_to`.
-pub(super) fn check(raw: &RawCluster, ports: [u16; 2], led_to: [bool; 2], problems: &mut Problems) -> Vec<Node> {
-    let Some(nodes) = raw.nodes.given() else { return Vec::new() };
-    if nodes.value.items.is_empty() && nodes.value.complete {
-        problems.error(&nodes.at, "no nodes", "at least one node");
-    }
-    let product = raw.product.value().copied();
+pub(super) fn check(
+    raw: &Field<Items<RawNode>>,
+    product: Option<Product>,
+    ports: [u16; 2],
+    led_to: [bool; 2],
+    problems: &mut Problems,
+) -> Vec<Node> {
+    let Some(nodes) = raw.given() else { return Vec::new() };
     let mut ids = HashMap::new();
     let mut addresses = HashMap::new();
     let mut checked = Vec::new();
@@ -29,6 +32,16 @@ pub(super) fn check(raw: &RawCluster, ports: [u16; 2], led_to: [bool; 2], proble
         checked.extend(build(&node.value, ports));
     }
     checked
+}
+
+/// A cluster needs a node, unless some source may bring it.
+pub(super) fn some(raw: &RawCluster, problems: &mut Problems) {
+    let sources = complete(&raw.sources) && entries(&raw.sources).is_empty();
+    if let Some(nodes) = raw.nodes.given().filter(|nodes| nodes.value.complete && nodes.value.items.is_empty())
+        && sources
+    {
+        problems.error(&nodes.at, "no nodes", "at least one node");
+    }
 }
 
 /// `None` if the node could not be read.
@@ -130,7 +143,7 @@ pub(super) fn roles(raw: &RawCluster, problems: &mut Problems) {
     }
 }
 
-fn no_role(raw: &RawNode, problems: &mut Problems) {
+pub(super) fn no_role(raw: &RawNode, problems: &mut Problems) {
     if let Some(roles) = raw.roles.given()
         && roles.value.complete
         && roles.value.items.is_empty()
@@ -191,7 +204,7 @@ fn hosts_and_nodes(raw: &RawCluster, role: Role, known: &[Vec<Role>], nodes: &Sp
             // The mode has its own rule for a missing manager.
             let dual = raw.mode.value() == Some(&Mode::Dual);
             let reported = dual && role == Role::Manager;
-            if !some_node && !reported {
+            if !some_node && !reported && !sources::may_bring(raw, role) {
                 problems.error(&given.at, format!("hosts for {role}s, but no node has this role"), "hosts with nodes");
             }
         }

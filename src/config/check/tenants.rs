@@ -150,6 +150,9 @@ fn one_partition_each(partitions: &[At<RawPartition>], problems: &mut Problems) 
 
 /// The nodes by id; `None` if one could not be read.
 fn known_nodes(raw: &RawCluster) -> Option<HashMap<&NodeId, &RawNode>> {
+    if matches!(raw.nodes, Field::Absent) {
+        return Some(HashMap::new());
+    }
     let nodes = raw.nodes.value().filter(|nodes| nodes.complete)?;
     nodes.items.iter().map(|node| Some((node.value.id.value()?, &node.value))).collect()
 }
