@@ -24,7 +24,7 @@ pub(crate) use self::listener::{RawClientTimeouts, RawCookies, RawLimits, RawLis
 pub(crate) use self::pool::{RawHealthPolicy, RawPool};
 pub(crate) use self::protect::{RawAgent, RawLoad, RawOutliers, RawQueue, RawRetry};
 pub(crate) use self::rules::RawRule;
-pub(crate) use self::sources::{RawDnsSource, RawFileSource, RawMembers, RawRecords, RawSource};
+pub(crate) use self::sources::{RawDnsSource, RawMembers, RawRecords, RawSource};
 pub(crate) use self::tenants::RawPartition;
 
 use super::checked::Secret;

@@ -13,6 +13,7 @@ use prometheus::{
 use crate::health::passive::{Change, Standing};
 use crate::ids::{ClusterName, Endpoint, Name, NodeId, Role};
 use crate::member::AdminState;
+use crate::observe::sources::SourceMetrics;
 use crate::pool::Pool;
 use crate::retry::GiveUp;
 
@@ -49,6 +50,7 @@ pub struct Metrics {
     draining_sessions: IntGaugeVec,
     admin_changes: IntCounterVec,
     admin_refused: IntCounterVec,
+    sources: Arc<SourceMetrics>,
 }
 
 /// The counters of one role of one cluster.
@@ -167,6 +169,7 @@ impl Metrics {
                 Opts::new("admin_refused_total", "Requests to the admin API without the right to ask, by reason."),
                 &["reason"],
             )?,
+            sources: Arc::new(SourceMetrics::new(&collected)?),
             collected,
         };
         metrics.register()?;
@@ -199,6 +202,11 @@ impl Metrics {
             Box::new(self.admin_refused.clone()),
         ];
         all.into_iter().try_for_each(|metric| self.collected.register(metric))
+    }
+
+    /// What is known of the sources of members.
+    pub fn sources(&self) -> &Arc<SourceMetrics> {
+        &self.sources
     }
 
     /// The counters of a role of a cluster.

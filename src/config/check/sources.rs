@@ -18,21 +18,17 @@ const MIN_TTL: Duration = Duration::from_secs(1);
 const MAX_TTL: Duration = Duration::from_secs(300);
 
 /// `clusters.*.sources`; `ports`: those of nodes that name none.
-pub(super) fn check(
-    raw: &RawCluster,
-    ports: [u16; 2],
-    context: &Context<'_>,
-    problems: &mut Problems,
-) -> Vec<Source> {
+pub(super) fn check(raw: &RawCluster, ports: [u16; 2], context: &Context<'_>, problems: &mut Problems) -> Vec<Source> {
     nothing_at_all(raw, problems);
     let checked = entries(&raw.sources).iter().filter_map(|entry| {
         let (name, source) = &entry.value;
         let kind = match source {
-            RawSource::File(file) => SourceKind::File(FileSource {
-                path: context.path(file.file.value()?),
-                every: file.every.or(EVERY),
-            }),
-            RawSource::Dns(dns) => SourceKind::Dns(Dns { raw: dns, at: &entry.at, cluster: raw }.check(ports, problems)?),
+            RawSource::File(file) => {
+                SourceKind::File(FileSource { path: context.path(file.file.value()?), every: file.every.or(EVERY) })
+            }
+            RawSource::Dns(dns) => {
+                SourceKind::Dns(Dns { raw: dns, at: &entry.at, cluster: raw }.check(ports, problems)?)
+            }
         };
         Some(Source { name: name.clone(), kind })
     });
@@ -205,12 +201,15 @@ pub(super) fn names_to_verify(raw: &RawConfig, config: &Config, problems: &mut P
 
 /// A file that cannot be used now is no reason not to start; but who checks wants to know.
 pub(super) fn files(raw: &RawConfig, config: &Config, problems: &mut Problems) {
+    if problems.has_errors() {
+        // What the members have to fit is not known.
+        return;
+    }
     for (entry, cluster) in entries(&raw.clusters).iter().zip(&config.clusters) {
         let rules = config.member_rules(cluster);
         for source in &cluster.sources {
             let written = entries(&entry.value.1.sources).iter().find(|entry| entry.value.0 == source.name);
-            let (Some(At { value: (_, RawSource::File(raw)), .. }), SourceKind::File(file)) =
-                (written, &source.kind)
+            let (Some(At { value: (_, RawSource::File(raw)), .. }), SourceKind::File(file)) = (written, &source.kind)
             else {
                 continue;
             };

@@ -48,8 +48,7 @@ impl RawCluster {
         ];
         const MODES: &[(&str, Mode)] = &[("separated", Mode::Separated), ("dual", Mode::Dual)];
         let mut fields = Fields::open(node, at, problems)?;
-        let sources = fields
-            .field("sources", named("a map from a name to a source", RawSource::read));
+        let sources = fields.field("sources", named("a map from a name to a source", RawSource::read));
         let nodes = list("a list of nodes", RawNode::read);
         let nodes = match &sources {
             Field::Absent => fields.required("nodes", "a list of nodes", nodes),

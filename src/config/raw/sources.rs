@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::cluster::{PORT, ROLES, RawPorts};
+use super::cluster::{ROLES, RawPorts};
 use super::protect::IN_FLIGHT;
 use super::{ENDPOINTS, Items};
 use crate::config::decode::{Field, Fields, set};
