@@ -25,6 +25,7 @@ use crate::edge::{
 };
 use crate::health;
 use crate::limits;
+use crate::membership::Membership;
 use crate::observe::access::AccessWriter;
 use crate::observe::metrics::Metrics;
 use crate::proxy::{Door, MAX_ATTEMPTS, Observed, Proxy, Shared};
@@ -165,7 +166,9 @@ impl App {
             let edge = Edge::new(format!("edge-{thread}"), entrances, app.drain.clone(), opened.subscribe());
             app.server.add_service(edge);
         }
-        let admin = Admin::new(registry.clone(), metrics, app.drain.clone(), config.admin.allow.clone());
+        let membership = Arc::new(Membership::new(config.clone(), metrics.clone()));
+        let allow = config.admin.allow.clone();
+        let admin = Admin::new(registry.clone(), metrics, membership, app.drain.clone(), allow);
         app.answer("admin", &config.admin.bind, admin)?;
         app.server.add_service(Control { registry, trust, opened });
         Ok(app)

@@ -43,6 +43,7 @@ pub mod http1;
 pub mod ids;
 pub mod limits;
 pub mod member;
+pub mod membership;
 pub mod node;
 pub mod observe;
 pub mod origin;

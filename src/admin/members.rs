@@ -11,10 +11,13 @@ use super::api::{Api, Request};
 use super::body;
 use super::problem::{Kind, Problem};
 use super::reply::Reply;
-use crate::config::Cluster;
+use crate::config::{self, Cluster, Config};
 use crate::ids::{ClusterName, Endpoint, Name, NodeId, Role};
 use crate::member::AdminState;
 use crate::registry::{NodeIndex, ShownMember, ShownNode};
+
+/// How many there may be of what is named in place of something unknown.
+const MOST_NAMED: usize = 100;
 
 /// All members.
 #[derive(Serialize)]
@@ -121,6 +124,7 @@ pub(super) fn list(api: &Api, request: &Request<'_>) -> Result<Reply, Problem> {
             .registry
             .shown_pools(Some(index), request.now)
             .into_iter()
+            .filter(|shown| request.caller.scope.covers(&cluster.name, shown.pool.role))
             .map(|shown| Pool {
                 role: shown.pool.role,
                 endpoint: shown.pool.endpoint,
@@ -130,19 +134,23 @@ pub(super) fn list(api: &Api, request: &Request<'_>) -> Result<Reply, Problem> {
             })
             .collect(),
     };
-    let all = All { clusters: api.registry.config().clusters.iter().enumerate().map(cluster).collect() };
-    Ok(json(&all))
+    // A token that is good for no pool of a cluster does not learn of it.
+    let clusters = api.registry.config().clusters.iter().enumerate();
+    let clusters = clusters.filter(|(_, settings)| request.caller.scope.covers_some(&settings.name));
+    Ok(json(&All { clusters: clusters.map(cluster).collect() }))
 }
 
 /// `GET /api/v1/clusters/{cluster}/nodes/{node}`
 pub(super) fn show(api: &Api, request: &Request<'_>) -> Result<Reply, Problem> {
     let index = find(api, request)?;
+    check_pools(api, request, index)?;
     Ok(json(&node(api, index, request.now)?))
 }
 
 /// `PUT /api/v1/clusters/{cluster}/nodes/{node}/state`
 pub(super) fn set_state(api: &Api, request: &Request<'_>) -> Result<Reply, Problem> {
     let index = find(api, request)?;
+    check_pools(api, request, index)?;
     let Wanted { state } = body::object(request.body, &["state"])?;
     let words = AdminState::ALL.map(AdminState::as_str);
     let wanted = AdminState::ALL.into_iter().find(|known| known.as_str() == state);
@@ -152,8 +160,7 @@ pub(super) fn set_state(api: &Api, request: &Request<'_>) -> Result<Reply, Probl
     before.known.admin_state = api.registry.set_admin_state(index, wanted, request.now).ok_or_else(vanished)?;
     if before.known.admin_state != wanted {
         api.metrics.admin_change(wanted);
-        let who = request.client.map_or_else(|| "somebody".to_owned(), |client| client.to_string());
-        let from = before.known.admin_state.as_str();
+        let (who, from) = (request.who(), before.known.admin_state.as_str());
         info!("admin: {who} sets {}/{} from {from} to {}", before.cluster, before.known.id, wanted.as_str());
     }
     let after = node(api, index, request.now)?;
@@ -167,19 +174,44 @@ fn json(value: &impl Serialize) -> Reply {
 /// The node that the path names.
 fn find(api: &Api, request: &Request<'_>) -> Result<NodeIndex, Problem> {
     let [cluster, node] = request.parameters else { return Err(vanished()) }; // the paths of all callers have both
-    let clusters = &api.registry.config().clusters;
-    let index = clusters.iter().position(|known| known.name.as_str() == cluster).ok_or_else(|| {
-        let kind = Kind("unknown-cluster", "There is no such cluster");
-        let problem = Problem::new(StatusCode::NOT_FOUND, kind, format!("there is no cluster {cluster:?}"));
-        problem.allowed(clusters.iter().map(|cluster| &cluster.name))
-    })?;
-    let nodes = clusters.get(index).map_or(&[] as &[_], |cluster| &cluster.nodes);
-    let position = nodes.iter().position(|known| known.id.as_str() == node).ok_or_else(|| {
-        let kind = Kind("unknown-node", "There is no such node");
-        let problem = Problem::new(StatusCode::NOT_FOUND, kind, format!("cluster {cluster} has no node {node:?}"));
-        problem.allowed(nodes.iter().map(|node| &node.id))
-    })?;
+    let config = api.registry.config();
+    let known = config.clusters.iter().enumerate().find(|(_, known)| known.name.as_str() == cluster);
+    let (index, settings) = known.ok_or_else(|| unknown_cluster(config, cluster, request))?;
+    let position = settings.nodes.iter().position(|known| known.id.as_str() == node);
+    let position = position.ok_or_else(|| unknown_node(settings, node, request))?;
     Ok(NodeIndex { cluster: index, node: position })
+}
+
+/// The roles of a node.
+fn roles<'c>(config: &'c Config, index: NodeIndex) -> Result<(&'c ClusterName, &'c [Role]), Problem> {
+    let cluster = config.clusters.get(index.cluster).ok_or_else(vanished)?;
+    let node = cluster.nodes.get(index.node).ok_or_else(vanished)?;
+    Ok((&cluster.name, &node.roles))
+}
+
+/// Names the clusters that the token is good for.
+pub(super) fn unknown_cluster(config: &Config, cluster: &str, request: &Request<'_>) -> Problem {
+    let kind = Kind("unknown-cluster", "There is no such cluster");
+    let problem = Problem::new(StatusCode::NOT_FOUND, kind, format!("there is no cluster {cluster:?}"));
+    let names = config.clusters.iter().map(|cluster| &cluster.name);
+    problem.allowed(names.filter(|name| request.caller.scope.covers_some(name)))
+}
+
+/// Names the nodes that the token is good for.
+pub(super) fn unknown_node(cluster: &Cluster, node: &str, request: &Request<'_>) -> Problem {
+    let kind = Kind("unknown-node", "There is no such node");
+    let detail = format!("cluster {} has no node {node:?}", cluster.name);
+    let covered =
+        |node: &&config::Node| node.roles.iter().all(|&role| request.caller.scope.covers(&cluster.name, role));
+    let nodes = cluster.nodes.iter().filter(covered).take(MOST_NAMED);
+    Problem::new(StatusCode::NOT_FOUND, kind, detail).allowed(nodes.map(|node| &node.id))
+}
+
+/// Whether the token is good for all pools that a node may be in.
+fn check_pools(api: &Api, request: &Request<'_>, index: NodeIndex) -> Result<(), Problem> {
+    let config = api.registry.config();
+    let (cluster, roles) = roles(config, index)?;
+    api.guard.check_pools(request, cluster, roles)
 }
 
 /// A node that was there a moment ago.

@@ -1,8 +1,8 @@
 //! The listener for operators and their tools: health, readiness, metrics, and the API under `/api`.
 //!
 //! `pages` has the texts that anybody may read. A request to the API goes through `guard` (who may ask, and from
-//! where), `api` (the table of routes), `body`, and then to the module that the route is about: `members`. Whatever
-//! goes wrong is a `problem`. What the API takes and answers is written down in `openapi.yaml`.
+//! where), `api` (the table of routes), `body`, and then to the module that the route is about: `members`, or
+//! `registration` for those that come and go. Whatever goes wrong is a `problem`. What the API takes and answers is written down in `openapi.yaml`.
 
 mod api;
 mod body;
@@ -10,6 +10,7 @@ mod guard;
 mod members;
 mod pages;
 mod problem;
+mod registration;
 mod reply;
 mod route;
 
@@ -25,6 +26,7 @@ use self::api::Api;
 use self::pages::Pages;
 use self::reply::Reply;
 use crate::edge::{Answer, Drain};
+use crate::membership::Membership;
 use crate::observe::metrics::Metrics;
 use crate::registry::Registry;
 
@@ -37,8 +39,14 @@ pub struct Admin {
 impl Admin {
     /// Answers about the state of these; metrics only to this machine and to `allow`, the API only to those who have one
     /// of the configured tokens.
-    pub fn new(registry: Arc<Registry>, metrics: Arc<Metrics>, drain: Arc<Drain>, allow: Vec<IpNet>) -> Self {
-        let api = Api::new(registry.clone(), metrics.clone());
+    pub fn new(
+        registry: Arc<Registry>,
+        metrics: Arc<Metrics>,
+        membership: Arc<Membership>,
+        drain: Arc<Drain>,
+        allow: Vec<IpNet>,
+    ) -> Self {
+        let api = Api::new(registry.clone(), metrics.clone(), membership);
         Admin { pages: Pages { registry, metrics, drain, allow }, api }
     }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::classify::Classifier;
-use crate::config::Secret;
+use crate::config::{Secret, Token};
 
 const TOKEN: &str = "a-token-for-tests";
 
@@ -30,10 +30,12 @@ clusters:
 
 fn api() -> Api {
     let mut config = crate::config::parse(CLUSTER, Path::new(".")).unwrap_or_else(|p| panic!("{p}")).config;
-    config.admin.tokens = vec![Secret::new(TOKEN.as_bytes())];
+    config.admin.tokens = vec![Token::unlimited(Secret::new(TOKEN.as_bytes()))];
     let (metrics, classifier) = (Arc::new(Metrics::new().unwrap()), Classifier::new(&config));
-    let registry = Registry::new(Arc::new(config), classifier, metrics.clone(), &[], Instant::now(), 1);
-    Api::new(Arc::new(registry), metrics)
+    let config = Arc::new(config);
+    let membership = Arc::new(Membership::new(config.clone(), metrics.clone()));
+    let registry = Registry::new(config, classifier, metrics.clone(), &[], Instant::now(), 1);
+    Api::new(Arc::new(registry), metrics, membership)
 }
 
 fn request(method: &str, path: &str, headers: &[(&'static str, &str)]) -> RequestHeader {

@@ -15,6 +15,7 @@ mod pool;
 mod rules;
 pub(crate) mod sources;
 mod tenants;
+mod tokens;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -79,6 +80,7 @@ pub(crate) fn check(raw: &RawConfig, context: &Context<'_>, problems: &mut Probl
     hosts::unique(raw, problems);
     hosts::behind_listeners(raw, problems);
     endpoint::names_to_verify(raw, &config, problems);
+    sources::allowed_networks(raw, &config, problems);
     sources::names_to_verify(raw, &config, problems);
     sources::files(raw, &config, problems);
     config

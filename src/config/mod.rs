@@ -35,6 +35,9 @@ pub use self::checked::*;
 pub use self::print::effective;
 pub use self::problem::{Problem, Problems, Severity};
 
+pub(crate) use self::raw::IN_FLIGHT;
+pub(crate) use self::values::is_route;
+
 use self::check::Context;
 use self::expand::{Environment, expand};
 use self::problem::Spot;

@@ -15,7 +15,7 @@ use serde_yaml::{Mapping, Value};
 
 use super::checked::{
     Access, AccessLog, Admin, Cluster, Config, EndpointSettings, HealthProbe, HostPattern, Mode, Node, ProbePort,
-    Secret, SecretSource, ServerSettings, Services, UpstreamTls,
+    Scope, Secret, SecretSource, ServerSettings, Services, Token, UpstreamTls,
 };
 use super::units::print_duration;
 use crate::ids::{Endpoint, Role};
@@ -38,7 +38,24 @@ pub fn effective(config: &Config) -> String {
 
 fn print_admin(admin: &Admin) -> Value {
     let lists = [("bind", texts(&admin.bind)), ("allow", texts(&admin.allow))];
-    map(lists.into_iter().chain(secrets("tokens", "token_file", &admin.tokens)))
+    map(lists.into_iter().chain(print_tokens(&admin.tokens)))
+}
+
+/// As [`secrets`], with the scopes of those that are not good for everything. Those of a file are.
+fn print_tokens(tokens: &[Token]) -> Option<(&'static str, Value)> {
+    if tokens.iter().all(|token| token.scope == Scope::unlimited()) {
+        let plain: Vec<Secret> = tokens.iter().map(|token| token.secret.clone()).collect();
+        return secrets("tokens", "token_file", &plain);
+    }
+    let token = |token: &Token| match token.scope == Scope::unlimited() {
+        true => variable(&token.secret),
+        false => map([
+            ("token", variable(&token.secret)),
+            ("may", texts(&token.scope.may.iter().map(|may| may.as_str()).collect::<Vec<_>>())),
+            ("pools", texts(&token.scope.pools)),
+        ]),
+    };
+    Some(("tokens", Value::Sequence(tokens.iter().map(token).collect())))
 }
 
 fn print_server(server: &ServerSettings) -> Value {
@@ -85,6 +102,7 @@ fn print_cluster(cluster: &Cluster) -> Value {
         ("access", map(Role::ALL.map(|role| (role.as_str(), print_access(&cluster.access[role.index()]))))),
         ("nodes", Value::Sequence(cluster.nodes.iter().map(|node| print_node(node, cluster)).collect())),
         ("sources", map(cluster.sources.iter().map(|source| (source.name.as_str(), sources::print(source, cluster))))),
+        ("max_dynamic", number(cluster.max_dynamic)),
         ("pools", map(Role::ALL.map(|role| (role.as_str(), pool::print(&cluster.pools[role.index()], role))))),
         ("tenants", tenants::print(&cluster.tenants)),
     ])

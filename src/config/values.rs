@@ -252,9 +252,14 @@ pub(crate) fn cookie_path(text: &str) -> Result<String, String> {
     }
 }
 
+/// Whether a text can be a route: see [`ROUTE_RULE`].
+pub(crate) fn is_route(text: &str) -> bool {
+    is_token(text) && !text.contains('.')
+}
+
 /// A route (`jvmRoute`): what stands behind the dot of a session id.
 pub(crate) fn route(text: &str) -> Result<String, String> {
-    match is_token(text) && !text.contains('.') {
+    match is_route(text) {
         true => Ok(text.to_owned()),
         false => Err(format!("{} can't be a route", quoted(text))),
     }

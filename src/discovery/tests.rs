@@ -15,13 +15,14 @@ use crate::ids::{Name, Role};
 pub(super) fn node(id: &str) -> Node {
     Node {
         id: Name::parse(id).unwrap(),
-        host: NodeHost::Name(format!("{id}.internal")),
+        host: NodeHost::Address([127, 0, 0, 9].into()),
         roles: vec![Role::Worker],
         weight: 1,
         backup: false,
         max_in_flight: None,
         route: id.to_owned(),
         ports: [9443, 8280],
+        leaving: false,
     }
 }
 
@@ -67,6 +68,7 @@ impl Stage {
         let text = format!(
             "listeners: {{ web: {{ bind: '127.0.0.1:0', role: worker, endpoint: passthrough }} }}\nclusters:\n  esb:\n    \
              product: esb\n    hosts: {{ worker: ['*'] }}\n    endpoints: {{ passthrough: {{ health: off }} }}\n    \
+             pools: {{ worker: {{ allowed_networks: [0.0.0.0/0] }} }}\n    \
              nodes: [{{ id: fixed, host: 127.0.0.1 }}]\n    sources: {{ {sources} }}\n"
         );
         let loaded = config::parse(&text, &self.folder).unwrap_or_else(|problems| panic!("{problems}"));
@@ -116,18 +118,18 @@ async fn a_file_is_followed_through_replacements_and_mistakes() {
     // It is not there yet.
     stage.counted(ERRORS, 1.0).await;
     assert_eq!(stage.metric(LAST_GOOD), Some(0.0));
-    stage.replace("members.yaml", "nodes:\n  - { id: b, host: 10.0.0.2 }\n  - { id: a, host: a.internal }\n");
-    assert_eq!(stage.next().await, "listed: a@a.internal b@10.0.0.2");
+    stage.replace("members.yaml", "nodes:\n  - { id: b, host: 10.0.0.2 }\n  - { id: a, host: 10.0.0.1 }\n");
+    assert_eq!(stage.next().await, "listed: a@10.0.0.1 b@10.0.0.2");
     assert!(stage.metric(LAST_GOOD).unwrap() > 1_600_000_000.0);
     // JSON, and another order: nothing new.
     stage.replace(
         "members.yaml",
-        "{\n\t\"nodes\": [\n\t\t{ \"id\": \"a\", \"host\": \"a.internal\" },\n\t\t{ \"id\": \"b\", \"host\": \"10.0.0.2\", \"weight\": 1 }\n\t]\n}\n",
+        "{\n\t\"nodes\": [\n\t\t{ \"id\": \"a\", \"host\": \"10.0.0.1\" },\n\t\t{ \"id\": \"b\", \"host\": \"10.0.0.2\", \"weight\": 1 }\n\t]\n}\n",
     );
     stage.replace("members.yaml", "{\"nodes\": [{\"id\": \"b\", \"host\": \"10.0.0.3\"}]}");
     assert_eq!(stage.next().await, "listed: b@10.0.0.3");
     for (number, bad) in
-        ["nodes: [{ id: b }]", "nodes: [", "", "nodes: [{ id: c, host: c, wait: 1 }]"].iter().enumerate()
+        ["nodes: [{ id: b }]", "nodes: [", "", "nodes: [{ id: c, host: 10.0.0.1, wait: 1 }]"].iter().enumerate()
     {
         stage.replace("members.yaml", bad);
         stage.counted(ERRORS, 2.0 + number as f64).await;
@@ -140,10 +142,10 @@ async fn a_file_is_followed_through_replacements_and_mistakes() {
     stage.counted(ERRORS, 6.0).await;
     // A link that is set to another file, as volumes of containers do it.
     for (version, id) in [("v1", "x"), ("v2", "y")] {
-        std::fs::write(stage.path(version), format!("nodes: [{{ id: {id}, host: {id} }}]")).unwrap();
+        std::fs::write(stage.path(version), format!("nodes: [{{ id: {id}, host: 10.0.0.1 }}]")).unwrap();
         std::os::unix::fs::symlink(Path::new(version), stage.path("link")).unwrap();
         std::fs::rename(stage.path("link"), stage.path("members.yaml")).unwrap();
-        assert_eq!(stage.next().await, format!("listed: {id}@{id}"));
+        assert_eq!(stage.next().await, format!("listed: {id}@10.0.0.1"));
     }
 }
 
@@ -151,15 +153,15 @@ async fn a_file_is_followed_through_replacements_and_mistakes() {
 async fn sources_come_and_go_with_the_configuration() {
     let mut stage = Stage::new();
     for name in ["a", "b"] {
-        stage.replace(name, &format!("nodes: [{{ id: {name}, host: {name} }}]"));
+        stage.replace(name, &format!("nodes: [{{ id: {name}, host: 10.0.0.1 }}]"));
     }
     stage.apply("listed: { file: a, every: 100ms }").await;
-    assert_eq!(stage.next().await, "listed: a@a");
+    assert_eq!(stage.next().await, "listed: a@10.0.0.1");
     stage.apply("listed: { file: a, every: 100ms }, more: { file: b }").await;
-    assert_eq!(stage.next().await, "more: b@b", "the other one was left alone");
+    assert_eq!(stage.next().await, "more: b@10.0.0.1", "the other one was left alone");
     // The same name with another file: the old members are not taken away in between.
     stage.apply("listed: { file: b }, more: { file: b }").await;
-    assert_eq!(stage.next().await, "listed: b@b");
+    assert_eq!(stage.next().await, "listed: b@10.0.0.1");
     stage.apply("more: { file: b }").await;
     assert_eq!(stage.next().await, "listed:", "whose source is gone goes");
     assert_eq!(stage.metric(MEMBERS), None);
@@ -173,7 +175,8 @@ async fn sources_come_and_go_with_the_configuration() {
 #[test]
 fn clusters_tell_their_sources_what_members_have_to_fit() {
     let text = "listeners: { web: { bind: '127.0.0.1:0', role: worker } }\nclusters:\n  esb:\n    product: as\n    \
-                hosts: { worker: ['*'] }\n    sources: { a: { file: f }, b: { file: f } }\n";
+                hosts: { worker: ['*'] }\n    sources: { a: { file: f }, b: { file: f } }\n    \
+                pools: { worker: { allowed_networks: ['::/0'] } }\n";
     let config = config::parse(text, Path::new("/nowhere")).unwrap().config;
     let tasks = tasks(&config);
     assert_eq!(tasks.len(), 2);

@@ -51,6 +51,7 @@ pub struct Metrics {
     admin_changes: IntCounterVec,
     admin_refused: IntCounterVec,
     sources: Arc<SourceMetrics>,
+    member_events: IntCounterVec,
 }
 
 /// The counters of one role of one cluster.
@@ -170,6 +171,10 @@ impl Metrics {
                 &["reason"],
             )?,
             sources: Arc::new(SourceMetrics::new(&collected)?),
+            member_events: IntCounterVec::new(
+                Opts::new("member_events_total", "What happened to members that come and go, by event."),
+                &["cluster", "role", "event"],
+            )?,
             collected,
         };
         metrics.register()?;
@@ -177,7 +182,7 @@ impl Metrics {
     }
 
     fn register(&self) -> Result<(), prometheus::Error> {
-        let all: [Box<dyn prometheus::core::Collector>; 22] = [
+        let all: [Box<dyn prometheus::core::Collector>; 23] = [
             Box::new(self.requests.clone()),
             Box::new(self.seconds.clone()),
             Box::new(self.connections.clone()),
@@ -200,6 +205,7 @@ impl Metrics {
             Box::new(self.draining_sessions.clone()),
             Box::new(self.admin_changes.clone()),
             Box::new(self.admin_refused.clone()),
+            Box::new(self.member_events.clone()),
         ];
         all.into_iter().try_for_each(|metric| self.collected.register(metric))
     }
@@ -292,6 +298,11 @@ impl Metrics {
     /// Counts a request to the admin API that had no right to ask.
     pub fn admin_refused(&self, reason: &str) {
         self.admin_refused.with_label_values(&[reason]).inc();
+    }
+
+    /// Counts something that happened to a member that comes and goes.
+    pub fn member_event(&self, cluster: &ClusterName, role: Role, event: &str) {
+        self.member_events.with_label_values(&[cluster.as_str(), role.as_str(), event]).inc();
     }
 
     /// Counts access lines that were dropped.

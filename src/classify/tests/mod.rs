@@ -40,6 +40,7 @@ fn cluster(name: &str, product: Product, worker: &str, manager: &str) -> Cluster
         endpoints: [endpoint.clone(), endpoint],
         nodes: Vec::new(),
         sources: Vec::new(),
+        max_dynamic: 1,
         pools: Role::ALL.map(PoolSettings::of),
         tenants: Default::default(),
     }

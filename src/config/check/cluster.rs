@@ -49,6 +49,7 @@ pub(super) fn check(
         access: rules::cluster_access(raw),
         nodes: nodes::check(&raw.nodes, raw.product.value().copied(), ports, led_to, problems),
         sources: sources::check(raw, ports, context, problems),
+        max_dynamic: raw.max_dynamic.or(1000),
         tenants: tenants::check(raw, problems),
         endpoints,
         pools: Role::ALL

@@ -7,7 +7,7 @@ use crate::config::checked::{
     AgentCheck, Algorithm, HashSettings, HealthPolicy, Keepalive, LoadSettings, OutlierPolicy, PoolSettings,
     QueuePolicy, RetryPolicy, UpstreamTimeouts,
 };
-use crate::config::decode::{At, Field};
+use crate::config::decode::{At, Field, Items};
 use crate::config::problem::{Problems, Spot};
 use crate::config::raw::{RawAgent, RawHealthPolicy, RawLoad, RawOutliers, RawPool, RawQueue, RawRetry};
 use crate::config::units::print_duration;
@@ -38,6 +38,7 @@ pub(super) fn check(raw: &RawPool, role: Role, at: Option<&Spot>, problems: &mut
         queue: queue(&raw.queue, defaults.queue),
         slow_start: raw.slow_start.or(Some(defaults.slow_start)).unwrap_or(Duration::ZERO),
         load: load(&raw.load.or_empty(), defaults.load, problems),
+        allowed_networks: raw.allowed_networks.value().map(Items::values).unwrap_or_default(),
     };
     idle_keys(raw, &settings, problems);
     settings

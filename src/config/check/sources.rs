@@ -179,6 +179,31 @@ fn fits_mode(roles: &[Role], mode: Mode, at: &Spot, problems: &mut Problems) {
     }
 }
 
+/// A source brings nobody to a pool that has no room for those who come and go.
+pub(super) fn allowed_networks(raw: &RawConfig, config: &Config, problems: &mut Problems) {
+    for (entry, cluster) in entries(&raw.clusters).iter().zip(&config.clusters) {
+        let raw = &entry.value.1;
+        let pools = raw.pools.or_empty();
+        let is_bad = |role: Role| {
+            let pool = pools.of(role);
+            raw.pools.is_bad() || pool.is_bad() || pool.value().is_some_and(|pool| pool.allowed_networks.is_bad())
+        };
+        for source in entries(&raw.sources) {
+            let (roles, need_all) = match &source.value.1 {
+                RawSource::File(_) => (Role::ALL.to_vec(), false),
+                RawSource::Dns(dns) => (roles(dns).unwrap_or_default(), true),
+            };
+            let closed = |role: &&Role| !is_bad(**role) && cluster.pools[role.index()].allowed_networks.is_empty();
+            let closed: Vec<&str> = roles.iter().filter(closed).map(|role| role.as_str()).collect();
+            if !closed.is_empty() && (need_all || closed.len() == roles.len()) {
+                let what = format!("brings no members: allowed_networks is empty for {}", closed.join(" and "));
+                let allowed = "networks where members may be, under pools.ROLE.allowed_networks";
+                problems.error(&source.at, what, allowed);
+            }
+        }
+    }
+}
+
 /// Members from DNS have addresses, and certificates name hosts.
 pub(super) fn names_to_verify(raw: &RawConfig, config: &Config, problems: &mut Problems) {
     for (entry, cluster) in entries(&raw.clusters).iter().zip(&config.clusters) {
@@ -232,9 +257,8 @@ pub(crate) fn members(raw: &RawMembers, rules: &MemberRules, problems: &mut Prob
             let at = node.value.roles.given().map_or(&node.at, |roles| &roles.at);
             let roles = nodes::roles_of(&node.value).unwrap_or_default();
             fits_mode(&roles, rules.mode, at, problems);
-            if roles.iter().any(|role| rules.by_name[role.index()]) {
-                has_name(&node.value, problems);
-            }
+            let verified = roles.iter().any(|role| rules.by_name[role.index()]);
+            address(&node.value, verified, problems);
         }
         if rules.by_route {
             affinity::unique_routes(&nodes.value.items, problems);
@@ -243,9 +267,15 @@ pub(crate) fn members(raw: &RawMembers, rules: &MemberRules, problems: &mut Prob
     nodes::check(&raw.nodes, Some(rules.product), rules.ports, rules.led_to, problems)
 }
 
-fn has_name(node: &RawNode, problems: &mut Problems) {
-    if let Some(At { value: NodeHost::Address(_), at }) = node.host.given() {
-        let what = "an address, which the node's certificate does not name";
-        problems.error(at, what, "a host name; or server_name, or verify: false, under tls of the cluster's endpoints");
+/// Who comes and goes is known by its address: a name could lead anywhere by the time that it is asked.
+fn address(node: &RawNode, verified_by_name: bool, problems: &mut Problems) {
+    match node.host.given() {
+        Some(At { value: NodeHost::Name(_), at }) => problems.error(at, "a host name", "the address of the node"),
+        Some(At { value: NodeHost::Address(_), at }) if verified_by_name => {
+            let what = "an address, which the node's certificate does not name";
+            let allowed = "server_name, or verify: false, under tls of the cluster's endpoints";
+            problems.error(at, what, allowed);
+        }
+        Some(_) | None => {}
     }
 }

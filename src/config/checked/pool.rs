@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::Serialize;
 
 use super::SameSite;
@@ -37,6 +38,8 @@ pub struct PoolSettings {
     pub slow_start: Duration,
     /// What the nodes report of their own load.
     pub load: LoadSettings,
+    /// Where members may be that the file does not name. Empty: there are none.
+    pub allowed_networks: Vec<IpNet>,
 }
 
 impl PoolSettings {
@@ -69,6 +72,7 @@ impl PoolSettings {
             queue: QueuePolicy { length: 1000, wait: Duration::from_secs(5) },
             slow_start: Duration::ZERO,
             load: LoadSettings { orca: false, fade: Duration::from_secs(10), agent: None },
+            allowed_networks: Vec::new(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_yaml::Value;
 
-use super::{durations, map, number, or_off, some, text};
+use super::{durations, map, number, or_off, some, text, texts};
 use crate::config::checked::{
     Affinity, AffinityCookie, Algorithm, HashKey, HashSettings, LoadSettings, OutlierPolicy, PoolSettings, Secure,
 };
@@ -62,6 +62,7 @@ pub(super) fn print(pool: &PoolSettings, role: Role) -> Value {
             Some(or_off(Some(pool.slow_start).filter(|time| !time.is_zero()).map(|time| text(print_duration(time))))),
         ),
         ("load", Some(load(&pool.load))),
+        ("allowed_networks", Some(texts(&pool.allowed_networks))),
     ])
 }
 

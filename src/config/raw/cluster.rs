@@ -32,6 +32,7 @@ pub(crate) struct RawCluster {
     pub(crate) access: Field<RawAccess>,
     pub(crate) nodes: Field<Items<RawNode>>,
     pub(crate) sources: Field<Items<(Name, RawSource)>>,
+    pub(crate) max_dynamic: Field<usize>,
     pub(crate) pools: Field<RawPools>,
     pub(crate) tenants: Field<RawTenants>,
 }
@@ -65,6 +66,7 @@ impl RawCluster {
             access: fields.field("access", RawAccess::read),
             nodes,
             sources,
+            max_dynamic: fields.field("max_dynamic", number(1..=65_536)),
             pools: fields.field("pools", RawPools::read),
             tenants: fields.field("tenants", RawTenants::read),
         };

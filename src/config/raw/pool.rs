@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use super::USUAL;
+use ipnet::IpNet;
+
 use super::affinity::{RawAffinity, RawHash};
 use super::protect::{IN_FLIGHT, RHYTHM, RawLoad, RawOutliers, RawQueue, RawRetry};
+use super::{USUAL, networks};
 use crate::config::checked::Algorithm;
-use crate::config::decode::{Field, Fields};
+use crate::config::decode::{Field, Fields, Items};
 use crate::config::problem::{Problems, Spot};
 use crate::config::tree::Node;
 use crate::config::values::{duration, map_or_off, number, or_off, percent, word};
@@ -52,6 +54,7 @@ pub(crate) struct RawPool {
     pub(crate) queue: Field<Option<RawQueue>>,
     pub(crate) slow_start: Field<Option<Duration>>,
     pub(crate) load: Field<RawLoad>,
+    pub(crate) allowed_networks: Field<Items<IpNet>>,
 }
 
 impl RawPool {
@@ -80,6 +83,7 @@ impl RawPool {
             queue: fields.field("queue", map_or_off(RawQueue::read)),
             slow_start: fields.field("slow_start", or_off(duration(USUAL))),
             load: fields.field("load", RawLoad::read),
+            allowed_networks: fields.field("allowed_networks", networks),
         };
         fields.close();
         Some(pool)

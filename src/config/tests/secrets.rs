@@ -42,7 +42,9 @@ fn tokens_come_from_the_environment_or_from_a_file() {
         let text = GOOD.replace("admin: { ", &format!("admin: {{ {tokens}, "));
         let loaded = parse_in(&text, &folder.0).unwrap();
         assert_eq!(loaded.warnings, [], "{tokens}");
-        assert_eq!(exposed(&loaded.config.admin.tokens), [TOKEN]);
+        let tokens = &loaded.config.admin.tokens;
+        assert_eq!(tokens.iter().map(|token| token.secret.expose()).collect::<Vec<_>>(), [TOKEN.as_bytes()]);
+        assert_eq!(tokens[0].scope, Scope::unlimited());
         let printed = effective(&loaded.config);
         assert!(!printed.contains(TOKEN), "{printed}");
         assert_eq!(parse_in(&printed, Path::new("/nowhere")).unwrap().config, loaded.config, "{printed}");

@@ -3,15 +3,23 @@
 use super::refused::{GOOD, one_problem};
 use super::*;
 
-/// The cluster of [`GOOD`] with these sources.
-fn with(sources: &str) -> Loaded {
-    accepted(&GOOD.replace("    pools:\n", &format!("    sources: {{ {sources} }}\n    pools:\n")))
+/// [`GOOD`], with pools that members may come to.
+fn open() -> String {
+    const WORKERS: &str = "      worker: { balance: round_robin }\n";
+    let both = format!("{WORKERS}{}", WORKERS.replace("worker", "manager"));
+    GOOD.replace(WORKERS, &both.replace("round_robin", "round_robin, allowed_networks: [10.0.0.0/8]"))
+}
+
+/// [`open`] with these sources, on line 23.
+fn text(sources: &str) -> String {
+    open().replace("    pools:\n", &format!("    sources: {{ {sources} }}\n    pools:\n"))
 }
 
 #[test]
 fn defaults_are_filled_in() {
-    let loaded =
-        with("a: { dns: Wk.internal }, s: { dns: _esb._tcp.internal, type: srv }, six: { dns: w, type: aaaa }");
+    let loaded = accepted(&text(
+        "a: { dns: Wk.internal }, s: { dns: _esb._tcp.internal, type: srv }, six: { dns: w, type: aaaa }",
+    ));
     assert_eq!(loaded.warnings, []);
     let sources = &loaded.config.clusters[0].sources;
     let SourceKind::Dns(a) = &sources[0].kind else { panic!() };
@@ -30,9 +38,10 @@ fn defaults_are_filled_in() {
 
 #[test]
 fn a_cluster_may_have_sources_instead_of_nodes() {
-    let start = GOOD.find("    nodes:").unwrap();
-    let end = GOOD.find("    pools:").unwrap();
-    let without = |sources: &str| format!("{}{sources}{}", &GOOD[..start], &GOOD[end..]);
+    let open = open();
+    let start = open.find("    nodes:").unwrap();
+    let end = open.find("    pools:").unwrap();
+    let without = |sources: &str| format!("{}{sources}{}", &open[..start], &open[end..]);
     let loaded = accepted(&without("    sources: { all: { file: /nowhere/at/all } }\n"));
     assert_eq!((loaded.config.clusters[0].nodes.len(), loaded.warnings.len()), (0, 1));
     let rows = [
@@ -86,23 +95,34 @@ fn each_mistake_is_one_problem() {
         ("a: { dns: wk, ports: { passthrough: 0 } }", "ports.passthrough: 0 is out of range"),
     ];
     for (source, fragment) in rows {
+        let problems = parse_text(&text(source)).unwrap_err();
+        assert_eq!(problems.len(), 1, "{source}: {problems}");
+        let shown = problems.to_string();
+        assert!(shown.starts_with("line 23: clusters.esb.sources") && shown.contains(fragment), "{source}: {shown}");
+    }
+    // Nobody may come to the pools of the good file.
+    let closed = [
+        ("a: { dns: wk }", "sources.a: brings no members: allowed_networks is empty for worker"),
+        ("a: { file: f }", "sources.a: brings no members: allowed_networks is empty for manager and worker"),
+    ];
+    for (source, fragment) in closed {
         let by = format!("    sources: {{ {source} }}\n    pools:\n");
         one_problem("    pools:\n", &by, 23, fragment, Severity::Error);
     }
     let verified = "servlet: {}\n    sources: { a: { dns: wk } }";
-    let good = GOOD.replace("host: 10.0.0.11", "host: w").replace("host: 10.0.0.10", "host: m");
+    let good = open().replace("host: 10.0.0.11", "host: w").replace("host: 10.0.0.10", "host: m");
     let problems = parse_text(&good.replace("servlet: { tls: { server_name: localhost } }", verified)).unwrap_err();
     assert!(problems.to_string().contains("sources.a: a finds addresses, which the nodes' certificates do not name"));
     assert_eq!(problems.len(), 1, "{problems}");
     // Dual: only the configured node is a manager. No pass-through port: none to give.
-    let dual = GOOD.replace("mode: separated", "mode: dual").replace("roles: [manager]", "roles: [manager, worker]");
+    let dual = open().replace("mode: separated", "mode: dual").replace("roles: [manager]", "roles: [manager, worker]");
     let dual = dual.replace("    pools:\n", "    sources: { a: { dns: wk, roles: [manager] } }\n    pools:\n");
     let problems = parse_text(&dual).unwrap_err();
     assert!(problems.to_string().contains("a manager that comes and goes in a dual cluster"), "{problems}");
     let is = "listeners: { web: { bind: '127.0.0.1:0', role: worker } }\nclusters:\n  x:\n    product: is\n    \
               endpoints: { servlet: { tls: { server_name: x } } }\n    hosts: { worker: ['*'] }\n    sources:\n      \
               a: { dns: wk, type: srv, endpoint: passthrough }\n      b: { dns: wk, ports: { passthrough: 1 } }\n      \
-              c: { dns: wk, type: srv }\n";
+              c: { dns: wk, type: srv }\n    pools: { worker: { allowed_networks: [10.0.0.0/8] } }\n";
     let problems: Vec<String> = parse_text(is).unwrap_err().iter().map(ToString::to_string).collect();
     assert_eq!(problems.len(), 2, "{problems:?}");
     assert!(problems[0].starts_with("line 8: clusters.x.sources.a.endpoint: product is has no passthrough endpoint"));
@@ -112,10 +132,14 @@ fn each_mistake_is_one_problem() {
 #[test]
 fn a_file_that_brings_nobody_is_warned_of() {
     let folder = Folder::new();
-    let check = |text: &str| {
-        folder.write("members.yaml", text, 0o644);
-        let text = GOOD.replace("    pools:\n", "    sources: { a: { file: members.yaml } }\n    pools:\n");
-        parse_in(&text, &folder.0).unwrap().warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
+    let check = |held: &str| {
+        folder.write("members.yaml", held, 0o644);
+        parse_in(&text("a: { file: members.yaml }"), &folder.0)
+            .unwrap()
+            .warnings
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
     };
     assert_eq!(check("nodes: [{ id: wk-9, host: 10.0.0.9 }]"), [] as [&str; 0]);
     let warnings = check("nodes:\n  - { id: wk-9 }\n  - { host: 10.0.0.9 }\n");
@@ -137,7 +161,7 @@ fn files_of_members_are_read_as_the_configuration_is() {
     let plain = rules(|_| {});
     let read = |text: &str| members(text.as_bytes(), &plain).unwrap_or_else(|problems| panic!("{problems}"));
     let yaml = read(
-        "nodes:\n  - { id: wk-8, host: wk-8.internal, weight: 5, backup: true, max_in_flight: 3, route: r8 }\n  \
+        "nodes:\n  - { id: wk-8, host: 10.0.0.8, weight: 5, backup: true, max_in_flight: 3, route: r8 }\n  \
          - { id: mgr-2, host: '[fd00::2]', roles: [manager], ports: { servlet: 9444 } }\n",
     );
     assert_eq!(yaml[0].ports, [9443, 8280]);
@@ -148,7 +172,7 @@ fn files_of_members_are_read_as_the_configuration_is() {
     assert_eq!((yaml[1].roles.as_slice(), yaml[1].ports), ([Role::Manager].as_slice(), [9444, 8280]));
     let json = r#"{
 	"nodes": [
-		{"id":"wk-8","host":"wk-8.internal","roles":["worker"],"weight":5,"backup":true,"max_in_flight":3,"route":"r8"},
+		{"id":"wk-8","host":"10.0.0.8","roles":["worker"],"weight":5,"backup":true,"max_in_flight":3,"route":"r8"},
 		{ "id" : "mgr-2", "host" : "[fd00::2]", "roles" : [ "manager" ], "ports" : { "servlet" : 9444 } }
 	]
 }"#;
@@ -176,21 +200,30 @@ fn mistakes_in_files_of_members() {
             "line 2: nodes[0].wieght: unknown key (did you mean",
         ),
         ("nodes:\n- { id: a, host: 10.0.0.1, weight: 257 }", &plain, "line 2: nodes[0].weight: 257 is out of range"),
-        ("nodes:\n- { id: a, host: a }\n- { id: a, host: b }", &plain, "line 3: nodes[1].id: the same id as on line 2"),
         (
-            "nodes:\n- { id: a, host: a }\n- { id: b, host: a }",
+            "nodes:\n- { id: a, host: '::1' }\n- { id: a, host: '::2' }",
+            &plain,
+            "line 3: nodes[1].id: the same id as on line 2",
+        ),
+        (
+            "nodes:\n- { id: a, host: '::1' }\n- { id: b, host: '::1' }",
             &plain,
             "nodes[1].host: the same host and servlet port 9443",
         ),
-        ("nodes: [{ id: a, host: a, roles: [] }]", &plain, "nodes[0].roles: no roles"),
-        ("nodes: [{ id: a, host: a, roles: [worker, manager] }]", &plain, "worker and manager at once"),
-        ("nodes: [{ id: a, host: a, roles: [manager] }]", &dual, "a manager that comes and goes in a dual cluster"),
+        ("nodes: [{ id: a, host: '::1', roles: [] }]", &plain, "nodes[0].roles: no roles"),
+        ("nodes: [{ id: a, host: '::1', roles: [worker, manager] }]", &plain, "worker and manager at once"),
+        ("nodes: [{ id: a, host: '::1', roles: [manager] }]", &dual, "a manager that comes and goes in a dual cluster"),
         ("nodes: [{ id: a, host: 10.0.0.1 }]", &by_name, "nodes[0].host: an address, which the node's certificate"),
-        ("nodes: [{ id: a.b, host: a }]", &by_route, "an id with a dot can't be the node's route"),
+        ("nodes: [{ id: a.b, host: '::1' }]", &by_route, "an id with a dot can't be the node's route"),
         (
-            "nodes:\n- { id: a, host: a }\n- { id: b, host: b, route: a }",
+            "nodes:\n- { id: a, host: '::1' }\n- { id: b, host: '::2', route: a }",
             &by_route,
             "the same route as that of the node on line 2",
+        ),
+        (
+            "nodes: [{ id: a, host: wk.internal }]",
+            &plain,
+            "nodes[0].host: a host name; allowed: the address of the node",
         ),
         // No variable of the balancer's environment is for whoever writes the file.
         ("nodes: [{ id: a, host: '${KEY}' }]", &plain, "nodes[0].host: \"${KEY}\" is not a host name"),
@@ -202,7 +235,7 @@ fn mistakes_in_files_of_members() {
     }
     assert!(members(b"nodes: []\n\xff", &plain).unwrap_err().to_string().contains("line 2: is not UTF-8"));
     // All of them at once.
-    let two = members(b"nodes:\n- { id: a }\n- { host: b, weight: 0 }\n", &plain).unwrap_err();
+    let two = members(b"nodes:\n- { id: a }\n- { host: '::2', weight: 0 }\n", &plain).unwrap_err();
     assert_eq!(two.len(), 3, "{two}");
     // Managers may have addresses where only workers are verified by name.
     assert!(members(b"nodes: [{ id: a, host: 10.0.0.1, roles: [manager] }]", &by_name).is_ok());
