@@ -296,7 +296,7 @@ fn random(bytes: &mut [u8]) -> io::Result<()> {
 }
 
 /// What the random numbers begin with: different in each process, so that balancers do not act in step.
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     let mut bytes = [0; 8];
     match random(&mut bytes) {
         Ok(()) => u64::from_ne_bytes(bytes),

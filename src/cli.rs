@@ -10,9 +10,10 @@ use clap::{Parser, Subcommand};
 use http::StatusCode;
 use log::{error, warn};
 
-use crate::app::App;
+use crate::app::{self, App};
 use crate::config;
 use crate::demo;
+use crate::discovery::docker::agent;
 use crate::ids::{NAME_RULE, Name, Role};
 use crate::node::StubNode;
 use crate::probe;
@@ -75,6 +76,24 @@ enum Command {
         #[arg(long)]
         record: Option<PathBuf>,
     },
+    /// Register the containers of a Docker Engine that have labels with running load balancers, as an agent beside them
+    DockerSource {
+        /// Where the Engine is: unix:///path/to/socket, or tcp://host:port
+        #[arg(long, env = "CARBON_ELB_ENGINE", default_value = "unix:///var/run/docker.sock")]
+        engine: String,
+        /// The network on which load balancers reach containers that are on several
+        #[arg(long)]
+        network: Option<String>,
+        /// The admin listener of a load balancer, as http://host:port; once for each
+        #[arg(long, required = true)]
+        admin: Vec<String>,
+        /// A file with a token of these admin listeners
+        #[arg(long)]
+        token_file: PathBuf,
+        /// How long a member stays one without being renewed, 3s to 1h; it is renewed three times as often
+        #[arg(long, default_value = "30s", value_parser = humantime::parse_duration)]
+        lease: Duration,
+    },
     /// Ask a running load balancer whether it is healthy; exit status 0 or 1
     Probe {
         /// The URL to ask, over HTTP
@@ -108,6 +127,17 @@ impl Cli {
                     Ok(node) => started(App::nodes([(listen, node)])),
                     Err(e) => {
                         error!("--record: {e}");
+                        ExitCode::FAILURE
+                    }
+                }
+            }
+            Command::DockerSource { engine, network, admin, token_file, lease } => {
+                let seed = app::seed();
+                let options = agent::Options { engine, network, balancers: admin, token_file, lease, seed };
+                match agent::run(options) {
+                    Ok(()) => ExitCode::SUCCESS,
+                    Err(e) => {
+                        error!("{e}");
                         ExitCode::FAILURE
                     }
                 }

@@ -8,6 +8,7 @@
 //! [`docker`] belongs to another process, which registers what it finds through the admin API.
 
 pub mod dns;
+pub mod docker;
 mod file;
 mod lookup;
 mod records;
