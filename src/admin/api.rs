@@ -96,8 +96,8 @@ impl Api {
         client: Option<SocketAddr>,
         now: Instant,
     ) -> Result<Call, Problem> {
-        let tokens = &self.registry.config().admin.tokens;
-        let caller = self.guard.check_token(tokens, &request.headers);
+        let config = self.registry.config();
+        let caller = self.guard.check_token(&config.admin.tokens, &request.headers);
         let caller = caller.map_err(|refused| self.guard.refuse(refused, client, now))?;
         let (route, parameters) = match route::find(&ROUTES, &request.method, request.uri.path()) {
             Found::Route(route, parameters) => (route, parameters),

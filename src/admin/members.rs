@@ -14,7 +14,7 @@ use super::reply::Reply;
 use crate::config::{self, Cluster, Config};
 use crate::ids::{ClusterName, Endpoint, Name, NodeId, Role};
 use crate::member::AdminState;
-use crate::registry::{NodeIndex, ShownMember, ShownNode};
+use crate::registry::{NodeKey, ShownMember, ShownNode};
 
 /// How many there may be of what is named in place of something unknown.
 const MOST_NAMED: usize = 100;
@@ -118,11 +118,11 @@ struct Wanted {
 
 /// `GET /api/v1/members`
 pub(super) fn list(api: &Api, request: &Request<'_>) -> Result<Reply, Problem> {
-    let cluster = |(index, cluster): (usize, &Cluster)| ShownCluster {
+    let cluster = |cluster: &crate::config::Cluster| ShownCluster {
         name: cluster.name.clone(),
         pools: api
             .registry
-            .shown_pools(Some(index), request.now)
+            .shown_pools(Some(&cluster.name), request.now)
             .into_iter()
             .filter(|shown| request.caller.scope.covers(&cluster.name, shown.pool.role))
             .map(|shown| Pool {
@@ -135,35 +135,33 @@ pub(super) fn list(api: &Api, request: &Request<'_>) -> Result<Reply, Problem> {
             .collect(),
     };
     // A token that is good for no pool of a cluster does not learn of it.
-    let clusters = api.registry.config().clusters.iter().enumerate();
-    let clusters = clusters.filter(|(_, settings)| request.caller.scope.covers_some(&settings.name));
+    let config = api.registry.config();
+    let clusters = config.clusters.iter().filter(|known| request.caller.scope.covers_some(&known.name));
     Ok(json(&All { clusters: clusters.map(cluster).collect() }))
 }
 
 /// `GET /api/v1/clusters/{cluster}/nodes/{node}`
 pub(super) fn show(api: &Api, request: &Request<'_>) -> Result<Reply, Problem> {
-    let index = find(api, request)?;
-    check_pools(api, request, index)?;
-    Ok(json(&node(api, index, request.now)?))
+    let key = find(api, request)?;
+    Ok(json(&node(api, key, request.now)?))
 }
 
 /// `PUT /api/v1/clusters/{cluster}/nodes/{node}/state`
 pub(super) fn set_state(api: &Api, request: &Request<'_>) -> Result<Reply, Problem> {
-    let index = find(api, request)?;
-    check_pools(api, request, index)?;
+    let key = find(api, request)?;
     let Wanted { state } = body::object(request.body, &["state"])?;
     let words = AdminState::ALL.map(AdminState::as_str);
     let wanted = AdminState::ALL.into_iter().find(|known| known.as_str() == state);
     let wanted = wanted.ok_or_else(|| body::not_as_expected(format!("there is no state {state:?}")).allowed(words))?;
-    let mut before = node(api, index, request.now)?;
+    let mut before = node(api, key, request.now)?;
     // Somebody may have changed it in between.
-    before.known.admin_state = api.registry.set_admin_state(index, wanted, request.now).ok_or_else(vanished)?;
+    before.known.admin_state = api.registry.set_admin_state(key, wanted, request.now).ok_or_else(vanished)?;
     if before.known.admin_state != wanted {
         api.metrics.admin_change(wanted);
         let (who, from) = (request.who(), before.known.admin_state.as_str());
         info!("admin: {who} sets {}/{} from {from} to {}", before.cluster, before.known.id, wanted.as_str());
     }
-    let after = node(api, index, request.now)?;
+    let after = node(api, key, request.now)?;
     Ok(json(&Changed { before, after }))
 }
 
@@ -171,22 +169,16 @@ fn json(value: &impl Serialize) -> Reply {
     Reply::json(StatusCode::OK, "application/json", value)
 }
 
-/// The node that the path names.
-fn find(api: &Api, request: &Request<'_>) -> Result<NodeIndex, Problem> {
+/// The node that the path names, if the token is good for all pools that it may be in.
+fn find(api: &Api, request: &Request<'_>) -> Result<NodeKey, Problem> {
     let [cluster, node] = request.parameters else { return Err(vanished()) }; // the paths of all callers have both
     let config = api.registry.config();
-    let known = config.clusters.iter().enumerate().find(|(_, known)| known.name.as_str() == cluster);
-    let (index, settings) = known.ok_or_else(|| unknown_cluster(config, cluster, request))?;
-    let position = settings.nodes.iter().position(|known| known.id.as_str() == node);
-    let position = position.ok_or_else(|| unknown_node(settings, node, request))?;
-    Ok(NodeIndex { cluster: index, node: position })
-}
-
-/// The roles of a node.
-fn roles<'c>(config: &'c Config, index: NodeIndex) -> Result<(&'c ClusterName, &'c [Role]), Problem> {
-    let cluster = config.clusters.get(index.cluster).ok_or_else(vanished)?;
-    let node = cluster.nodes.get(index.node).ok_or_else(vanished)?;
-    Ok((&cluster.name, &node.roles))
+    let known = config.clusters.iter().find(|known| known.name.as_str() == cluster);
+    let cluster = known.ok_or_else(|| unknown_cluster(&config, cluster, request))?;
+    let known = cluster.nodes.iter().find(|known| known.id.as_str() == node);
+    let node = known.ok_or_else(|| unknown_node(cluster, node, request))?;
+    api.guard.check_pools(request, &cluster.name, &node.roles)?;
+    api.registry.node(&cluster.name, &node.id).ok_or_else(vanished)
 }
 
 /// Names the clusters that the token is good for.
@@ -207,23 +199,16 @@ pub(super) fn unknown_node(cluster: &Cluster, node: &str, request: &Request<'_>)
     Problem::new(StatusCode::NOT_FOUND, kind, detail).allowed(nodes.map(|node| &node.id))
 }
 
-/// Whether the token is good for all pools that a node may be in.
-fn check_pools(api: &Api, request: &Request<'_>, index: NodeIndex) -> Result<(), Problem> {
-    let config = api.registry.config();
-    let (cluster, roles) = roles(config, index)?;
-    api.guard.check_pools(request, cluster, roles)
-}
-
 /// A node that was there a moment ago.
 fn vanished() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, Kind("unknown-node", "There is no such node"), "the node is gone")
 }
 
-fn node(api: &Api, index: NodeIndex, now: Instant) -> Result<Node, Problem> {
-    let shown = api.registry.shown_node(index).ok_or_else(vanished)?;
+fn node(api: &Api, key: NodeKey, now: Instant) -> Result<Node, Problem> {
+    let shown = api.registry.shown_node(key).ok_or_else(vanished)?;
     let id = shown.node.id();
     let mut members = Vec::new();
-    for pool in api.registry.shown_pools(Some(index.cluster), now) {
+    for pool in api.registry.shown_pools(Some(shown.node.cluster()), now) {
         members.extend(pool.members.iter().filter(|member| member.node.node.id() == id).map(|member| NodeMember {
             role: pool.pool.role,
             endpoint: pool.pool.endpoint,

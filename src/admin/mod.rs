@@ -2,7 +2,8 @@
 //!
 //! `pages` has the texts that anybody may read. A request to the API goes through `guard` (who may ask, and from
 //! where), `api` (the table of routes), `body`, and then to the module that the route is about: `members`, or
-//! `registration` for those that come and go. Whatever goes wrong is a `problem`. What the API takes and answers is written down in `openapi.yaml`.
+//! `registration` for those that come and go. Whatever goes wrong is a `problem`. What the API takes and answers is written
+//! down in `openapi.yaml`.
 
 mod api;
 mod body;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
-use ipnet::IpNet;
+use parking_lot::Mutex;
 use pingora::Result;
 use pingora::protocols::http::ServerSession;
 
@@ -37,17 +38,11 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Answers about the state of these; metrics only to this machine and to `allow`, the API only to those who have one
-    /// of the configured tokens.
-    pub fn new(
-        registry: Arc<Registry>,
-        metrics: Arc<Metrics>,
-        membership: Arc<Membership>,
-        drain: Arc<Drain>,
-        allow: Vec<IpNet>,
-    ) -> Self {
+    /// Answers about the state of these; metrics only to this machine and to whom the configuration names, the API only to
+    /// those who have one of its tokens.
+    pub fn new(registry: Arc<Registry>, metrics: Arc<Metrics>, membership: Arc<Membership>, drain: Arc<Drain>) -> Self {
         let api = Api::new(registry.clone(), metrics.clone(), membership);
-        Admin { pages: Pages { registry, metrics, drain, allow }, api }
+        Admin { pages: Pages { registry, metrics, drain, showing: Mutex::new(()) }, api }
     }
 
     async fn ask_api(&self, session: &mut ServerSession) -> Result<Reply> {

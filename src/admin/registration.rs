@@ -14,7 +14,7 @@ use super::problem::{Kind, Problem};
 use super::reply::Reply;
 use crate::config::{Cluster, Config, Node};
 use crate::ids::{ClusterName, Endpoint, NAME_RULE, Name, NodeId, Role};
-use crate::membership::{LEASE_SECONDS, Refusal, Registration, Shown, Source, USUAL_LEASE_SECONDS, Weights};
+use crate::membership::{LEASE_SECONDS, Refusal, Registration, Shown, USUAL_LEASE_SECONDS, Weights};
 
 /// What a member says of itself.
 #[derive(Deserialize)]
@@ -60,7 +60,7 @@ struct WantedWeight {
 struct Member<'a> {
     cluster: &'a ClusterName,
     id: &'a NodeId,
-    source: SourceWord<'a>,
+    source: String,
     leaving: bool,
     lease: Option<Lease>,
     address: String,
@@ -70,14 +70,6 @@ struct Member<'a> {
     backup: bool,
     max_in_flight: Option<usize>,
     route: &'a str,
-}
-
-/// `api`, or the name of a source.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum SourceWord<'a> {
-    Api(&'static str),
-    Configured(&'a Name),
 }
 
 /// Times in seconds.
@@ -117,7 +109,7 @@ struct Named<'c> {
 
 /// `GET /api/v1/clusters/{cluster}/members/{node}`
 pub(super) fn show(api: &Api, request: &Request<'_>) -> Result<Reply, Problem> {
-    let config = api.registry.config().clone();
+    let config = api.registry.config();
     let named = named(&config, request)?;
     let shown = api.membership.shown(&named.cluster.name, &named.id, request.now);
     let shown = shown.ok_or_else(|| named.problem(Refusal::UnknownMember))?;
@@ -127,7 +119,7 @@ pub(super) fn show(api: &Api, request: &Request<'_>) -> Result<Reply, Problem> {
 
 /// `PUT /api/v1/clusters/{cluster}/members/{node}`
 pub(super) fn register(api: &Api, request: &Request<'_>) -> Result<Reply, Problem> {
-    let config = api.registry.config().clone();
+    let config = api.registry.config();
     let named = named(&config, request)?;
     let registration = registration(body::object(request.body, &SAID)?)?;
     let cluster = &named.cluster.name;
@@ -146,7 +138,7 @@ pub(super) fn register(api: &Api, request: &Request<'_>) -> Result<Reply, Proble
 
 /// `POST /api/v1/clusters/{cluster}/members/{node}/renew`
 pub(super) fn renew(api: &Api, request: &Request<'_>) -> Result<Reply, Problem> {
-    let config = api.registry.config().clone();
+    let config = api.registry.config();
     let named = named(&config, request)?;
     let renewal = match request.body.trim_ascii() {
         b"" => Renewal::default(),
@@ -160,7 +152,7 @@ pub(super) fn renew(api: &Api, request: &Request<'_>) -> Result<Reply, Problem> 
 
 /// `DELETE /api/v1/clusters/{cluster}/members/{node}`
 pub(super) fn deregister(api: &Api, request: &Request<'_>) -> Result<Reply, Problem> {
-    let config = api.registry.config().clone();
+    let config = api.registry.config();
     let named = named(&config, request)?;
     check_known(api, request, &named)?;
     let cluster = &named.cluster.name;
@@ -172,10 +164,10 @@ pub(super) fn deregister(api: &Api, request: &Request<'_>) -> Result<Reply, Prob
 
 /// `PUT /api/v1/clusters/{cluster}/nodes/{node}/weight`
 pub(super) fn set_weight(api: &Api, request: &Request<'_>) -> Result<Reply, Problem> {
-    let config = api.registry.config().clone();
+    let config = api.registry.config();
     let named = named(&config, request)?;
     let WantedWeight { weight } = body::object(request.body, &["weight"])?;
-    let weight = weight.map(|weight| within("weight", weight)).transpose()?;
+    let weight = weight.map(|weight| within("weight", weight, "1 to 256")).transpose()?;
     let cluster = &named.cluster.name;
     let own = named.cluster.nodes.iter().find(|node| node.id == named.id).map(|node| node.roles.clone());
     let other = api.membership.shown(cluster, &named.id, request.now).map(|shown| shown.node.roles);
@@ -225,14 +217,14 @@ fn registration(said: Said) -> Result<Registration, Problem> {
         known.ok_or_else(|| body::not_as_expected(format!("roles: there is no role {word:?}")).allowed(words))
     };
     let ports = said.ports.unwrap_or_default();
-    let port = |port: Option<u64>| port.map(|port| within("ports", port)).transpose();
+    let port = |port: Option<u64>| port.map(|port| within("ports", port, "1 to 65535")).transpose();
     Ok(Registration {
         address,
         roles: said.roles.unwrap_or_default().iter().map(role).collect::<Result<_, _>>()?,
-        weight: said.weight.map_or(Ok(1), |weight| within("weight", weight))?,
+        weight: said.weight.map_or(Ok(1), |weight| within("weight", weight, "1 to 256"))?,
         ports: by_endpoint(port(ports.servlet)?, port(ports.passthrough)?),
         backup: said.backup.unwrap_or(false),
-        max_in_flight: said.max_in_flight.map(|most| within("max_in_flight", most)).transpose()?,
+        max_in_flight: said.max_in_flight.map(|most| within("max_in_flight", most, "1 to 1000000")).transpose()?,
         route: said.route,
         lease: lease(said.lease.unwrap_or(USUAL_LEASE_SECONDS))?,
     })
@@ -244,9 +236,10 @@ fn by_endpoint<T>(servlet: T, passthrough: T) -> [T; 2] {
     [servlet, passthrough]
 }
 
-/// A number in the type that it is to have. What does not fit there is far out of range anyway.
-fn within<T: TryFrom<u64>>(key: &str, number: u64) -> Result<T, Problem> {
-    T::try_from(number).map_err(|_| body::not_as_expected(format!("{key}: {number} is out of range")))
+/// A number in the type that it is to have. What fits there is held against the limits later.
+fn within<T: TryFrom<u64>>(key: &str, number: u64, allowed: &str) -> Result<T, Problem> {
+    T::try_from(number)
+        .map_err(|_| body::not_as_expected(format!("{key}: {number} is out of range")).allowed([allowed]))
 }
 
 fn lease(seconds: u64) -> Result<Duration, Problem> {
@@ -267,10 +260,7 @@ fn reply(status: StatusCode, named: &Named<'_>, shown: &Shown) -> Reply {
     let member = Member {
         cluster: &named.cluster.name,
         id: &named.id,
-        source: match &shown.source {
-            Source::Api => SourceWord::Api("api"),
-            Source::Configured(name) => SourceWord::Configured(name),
-        },
+        source: shown.source.to_string(),
         leaving: node.leaving,
         lease,
         address: node.host.to_text(),

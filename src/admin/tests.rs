@@ -1,13 +1,17 @@
 //! The API without a socket: requests in, answers out.
 
+#[path = "tests/registering.rs"]
+mod registering;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::*;
-use crate::classify::Classifier;
-use crate::config::{Secret, Token};
+use crate::config::{Config, Secret, Token};
+use crate::registry::Setup;
+use crate::upstream::TrustStore;
 
 const TOKEN: &str = "a-token-for-tests";
 
@@ -31,10 +35,14 @@ clusters:
 fn api() -> Api {
     let mut config = crate::config::parse(CLUSTER, Path::new(".")).unwrap_or_else(|p| panic!("{p}")).config;
     config.admin.tokens = vec![Token::unlimited(Secret::new(TOKEN.as_bytes()))];
-    let (metrics, classifier) = (Arc::new(Metrics::new().unwrap()), Classifier::new(&config));
-    let config = Arc::new(config);
-    let membership = Arc::new(Membership::new(config.clone(), metrics.clone()));
-    let registry = Registry::new(config, classifier, metrics.clone(), &[], Instant::now(), 1);
+    build(config)
+}
+
+fn build(config: Config) -> Api {
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let membership = Arc::new(Membership::new(Arc::new(config.clone()), metrics.clone()));
+    let setup = Setup::new(config, TrustStore::default(), &metrics);
+    let registry = Registry::new(setup, metrics.clone(), Vec::new(), Instant::now(), 1);
     Api::new(Arc::new(registry), metrics, membership)
 }
 

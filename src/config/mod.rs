@@ -131,6 +131,16 @@ pub fn parse(text: &str, base_dir: &Path) -> Result<Loaded, Problems> {
     parse_with(text, base_dir, &environment, &crate::admin_services::is_known_admin_service)
 }
 
+/// As [`parse`], in an environment of the tests.
+#[cfg(test)]
+pub(crate) fn parse_in_environment(
+    text: &str,
+    base_dir: &Path,
+    environment: &Environment<'_>,
+) -> Result<Loaded, Problems> {
+    parse_with(text, base_dir, environment, &crate::admin_services::is_known_admin_service)
+}
+
 fn parse_with(
     text: &str,
     base_dir: &Path,

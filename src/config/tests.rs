@@ -59,6 +59,7 @@ fn environment(name: &str) -> Option<String> {
         "KEY" => KEY,
         "OLD_KEY" => "the key that was used before this one",
         "TOKEN" => TOKEN,
+        "OTHER_TOKEN" => "another-token-for-somebody-else",
         "SHORT" => "hunter2",
         "PADDED" => " a key with spaces at its beginning and end ",
         "LINES" => "two lines are more than a header\ncan ever hold",
@@ -221,7 +222,7 @@ const EVERYTHING: &str = "listeners:\n  a: { bind: ['[::]:0', '10.0.0.1:81'], ro
          { id: b.c, host: b, backup: true, max_in_flight: 9, route: b }]\n    \
          sources: { f: { file: members.yaml, every: 2s },\n      \
          a: { dns: wk.Internal, server: 127.0.0.1, min_ttl: 2s, max_ttl: 1m, weight: 3, backup: true, max_in_flight: 4, ports: { servlet: 4 } },\n      \
-         s: { dns: _carbon._tcp.internal, type: srv, endpoint: servlet, roles: [worker], ports: { passthrough: 5 } } }\n    \
+         s: { dns: _carbon._tcp.internal, type: srv, endpoint: servlet, roles: [worker], ports: { passthrough: 5 } } }\n    max_dynamic: 7\n    \
          tenants: { hosts: ['*.X'], max_in_flight: 50, partitions: [\n      \
          { name: p, tenants: [example.com, '*.example.com', 'example-*', 1-100, 7777], nodes: [b.c] },\n      \
          { name: q, tenants: ['*'], nodes: ['1'] }] }\n    \
@@ -230,7 +231,8 @@ const EVERYTHING: &str = "listeners:\n  a: { bind: ['[::]:0', '10.0.0.1:81'], ro
          eject_at_most: 13s, max_ejected: 100% }, panic: 40%,\n        \
          retry: { attempts: 3, try_timeout: 1s, budget: 10%, budget_floor: 0 }, max_in_flight: 100,\n        \
          queue: { length: 9, wait: 1s }, slow_start: 20s,\n        \
-         load: { orca: true, fade: 1s, agent: { port: 7777, interval: 3s, timeout: 1s } } }\n      \
+         load: { orca: true, fade: 1s, agent: { port: 7777, interval: 3s, timeout: 1s } },\n        \
+         allowed_networks: [10.1.0.0/16, 'fd00::/8'] }\n      \
          manager: { affinity: { cookie: { name: __Host-elb, secure: always, same_site: none, lifetime: 8h } },\n        \
          outliers: off, retry: off, queue: off }\n\
          rules: { a: { listener: a, cluster: 'true', role: worker, path: /s, body: off, rate: 5/s },\n         \
@@ -262,7 +264,10 @@ fn without_lines(problems: &[Problem]) -> std::collections::BTreeSet<String> {
 fn everything_else() -> String {
     let changes = [
         ("keys: ['${KEY}', '${OLD_KEY}']", "key_file: keys"),
-        ("token_file: tokens", "tokens: ['${TOKEN}']"),
+        (
+            "token_file: tokens",
+            "tokens: [{ token: '${TOKEN}', may: [register, read], pools: ['true/worker', '*/manager'] }]",
+        ),
         ("affinity: { route: {", "affinity: { hash: {"),
     ];
     changes.iter().fold(EVERYTHING.to_owned(), |text, (replace, by)| {

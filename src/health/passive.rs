@@ -80,6 +80,9 @@ pub enum Why {
 }
 
 impl Why {
+    /// The words of those that eject.
+    pub const EJECTS: [&'static str; 4] = ["errors_in_a_row", "error_rate", "slow", "trial_failed"];
+
     /// The word used in logs and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -16,7 +16,7 @@ pub enum Refusal {
     UnknownMember,
     /// The file or another source has the id; what is said of it there holds.
     Taken(String),
-    /// A node of the file has the address and the port.
+    /// Another node has the address and the port.
     AddressTaken(NodeId),
     /// Another node has the route, and sessions are found by it.
     RouteTaken(NodeId),
@@ -40,7 +40,7 @@ impl fmt::Display for Refusal {
             Refusal::UnknownCluster => f.write_str("there is no such cluster"),
             Refusal::UnknownMember => f.write_str("there is no such member"),
             Refusal::Taken(by) => write!(f, "the id is taken ({by})"),
-            Refusal::AddressTaken(id) => write!(f, "the file's node {id} has this address and port"),
+            Refusal::AddressTaken(id) => write!(f, "{id} has this address and port"),
             Refusal::RouteTaken(id) => write!(f, "{id} has this route, and sessions are found by it"),
             Refusal::TooMany(most) => {
                 write!(f, "the cluster has {most} members besides those of the file (max_dynamic)")

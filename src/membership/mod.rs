@@ -31,6 +31,7 @@ mod members;
 mod publisher;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -44,8 +45,9 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 pub use self::admission::Refusal;
-pub use self::members::{Event, Happened, Members, Report, Shown, Weights};
+pub use self::members::Members;
 pub use self::publisher::{Publisher, Target};
+pub use self::told::{Event, Happened, Report, Shown, Weights};
 use crate::config::{Config, Node};
 use crate::ids::{ClusterName, Name, NodeId, Role};
 use crate::observe::metrics::Metrics;
@@ -114,6 +116,8 @@ pub struct Registered {
 #[derive(Debug)]
 pub struct Membership {
     members: Mutex<Members>,
+    /// Held from a change that is to be published to its publication, so that they come in the same order.
+    publishing: Mutex<()>,
     /// What was last reported of each source, so that it is logged once.
     reported: Mutex<HashMap<(ClusterName, Source), Report>>,
     changed: Notify,
@@ -124,7 +128,7 @@ impl Membership {
     /// Nobody but the file's nodes.
     pub fn new(base: Arc<Config>, metrics: Arc<Metrics>) -> Self {
         let members = Mutex::new(Members::new(base));
-        Membership { members, reported: Mutex::default(), changed: Notify::new(), metrics }
+        Membership { members, publishing: Mutex::new(()), reported: Mutex::default(), changed: Notify::new(), metrics }
     }
 
     /// Registers a member, or renews its lease and takes in what it says of itself now.
@@ -197,9 +201,16 @@ impl Membership {
         self.change(|members| members.set_weight(cluster, id, weight))
     }
 
-    /// Takes in a new configuration of the file. Members that are still allowed stay.
-    pub fn set_base(&self, base: Arc<Config>, now: Instant) {
-        self.change(|members| members.set_base(base, now));
+    /// Takes in a new configuration of the file, and hands the effective one to `publish`; nothing else is published
+    /// meanwhile. Members that are still allowed stay.
+    pub fn reload<T>(&self, base: Arc<Config>, now: Instant, publish: impl FnOnce(Arc<Config>) -> T) -> T {
+        let _publishing = self.publishing.lock();
+        let effective = self.change(|members| {
+            members.set_base(base, now);
+            members.take_news();
+            members.effective()
+        });
+        publish(effective)
     }
 
     /// What is known of a member that is not the file's.
@@ -228,9 +239,10 @@ impl Membership {
         result
     }
 
-    /// Does what the time asks for. Returns the effective configuration if it has changed since it was last returned here,
-    /// and whether something will happen by itself later.
-    fn due(&self, now: Instant, target: &impl Target) -> (Option<Arc<Config>>, bool) {
+    /// Does what the time asks for, and publishes if something has changed. Returns whether it has, and whether something
+    /// will happen by itself later.
+    fn step(&self, now: Instant, target: &impl Target) -> (bool, bool) {
+        let _publishing = self.publishing.lock();
         let leaving = self.members.lock().leaving();
         let in_flight: HashMap<_, _> = leaving.iter().cloned().zip(target.in_flight(&leaving)).collect();
         let (config, waiting, happened) = {
@@ -244,7 +256,8 @@ impl Membership {
             (config, members.is_waiting(), members.take_happened())
         };
         happened.iter().for_each(|happened| self.tell(happened));
-        (config, waiting)
+        let published = config.map(|config| target.publish(config, now)).is_some();
+        (published, waiting)
     }
 
     fn tell(&self, happened: &Happened) {

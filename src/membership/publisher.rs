@@ -44,9 +44,8 @@ impl<T: Target> Publisher<T> {
             }
             // The clock of the runtime, which tests hold.
             let now = tokio::time::Instant::now();
-            let (config, waiting) = self.membership.due(now.into_std(), &self.target);
-            if let Some(config) = config {
-                self.target.publish(config, now.into_std());
+            let (published, waiting) = self.membership.step(now.into_std(), &self.target);
+            if published {
                 last = Some(now);
             }
             let changed = self.membership.changed.notified();

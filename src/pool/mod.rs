@@ -11,8 +11,8 @@ mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::time::Instant;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 pub use self::sessions::{Session, Sessions};
 pub use self::standing::{Contender, Facts, Rules, Standing, growth, shares};
@@ -108,6 +108,32 @@ impl Pool {
         }
     }
 
+    /// The same pool with other settings, members or ways to them. What requests wait in and what counts them stays, and
+    /// so does the turn.
+    pub fn renewed(&self, settings: PoolSettings, upstream: EndpointSettings, sessions: Sessions, key: u64) -> Self {
+        self.queue.set_policy(settings.queue);
+        let budget = match settings.retry == self.settings.retry {
+            true => self.budget.clone(),
+            false => Arc::new(Budget::new(&settings.retry)),
+        };
+        Pool {
+            cluster: self.cluster.clone(),
+            role: self.role,
+            endpoint: self.endpoint,
+            partition: self.partition.clone(),
+            metrics: self.metrics.clone(),
+            queue: self.queue.clone(),
+            budget,
+            clock: self.clock,
+            turn: AtomicUsize::new(self.turn.load(Ordering::Relaxed)),
+            draws: Draws::new(self.draws.draw()),
+            settings,
+            upstream,
+            key,
+            sessions,
+        }
+    }
+
     /// An instant, as gauges have it.
     pub fn moment(&self, now: Instant) -> Moment {
         self.clock.at(now)
@@ -119,7 +145,7 @@ impl Pool {
 pub struct Member {
     /// The node behind it.
     pub node: Arc<Node>,
-    /// The position of the node in its cluster: the same in every snapshot.
+    /// The node's number, the same in every snapshot: no other node has or had it in this process.
     pub index: usize,
     /// As configured; redirects may name it.
     pub host: NodeHost,
@@ -144,6 +170,21 @@ pub struct Member {
 }
 
 impl Member {
+    /// Whether the same follows from both for requests of a pool with this `slow_start`.
+    fn is_like(&self, other: &Member, slow_start: Duration) -> bool {
+        let same_recorder = match (&self.recorder, &other.recorder) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        same_recorder
+            && Arc::ptr_eq(&self.node, &other.node)
+            && Arc::ptr_eq(&self.queue, &other.queue)
+            && (self.index, self.address, self.ports) == (other.index, other.address, other.ports)
+            && (self.backup, self.weight, self.limit) == (other.backup, other.weight, other.limit)
+            && self.host == other.host
+            && self.standing.is_like(other.standing, slow_start)
+    }
+
     fn is_full(&self, endpoint: Endpoint) -> bool {
         self.limit.is_some_and(|limit| self.node.gauge(endpoint).in_flight() >= limit)
     }
@@ -164,6 +205,8 @@ pub struct PoolView {
     shares: Vec<u32>,
     /// Whether members on trial get one request at a time: there are others for the rest.
     one_by_one: bool,
+    /// Whether some member will be there as soon as it was probed: requests that nobody else can serve wait for it.
+    awaited: bool,
     selector: Selector,
     /// For sessions that a hash names the member of, however the pool balances.
     by_key: Option<Selector>,
@@ -187,7 +230,7 @@ pub struct Ask<'a> {
 pub enum Choice<'a> {
     /// Here it is.
     Picked(Picked<'a>),
-    /// All that may be asked are full.
+    /// All that may be asked are full, or nobody may be asked yet.
     Full,
     /// The member that has its session is full.
     SessionFull(&'a Member),
@@ -209,7 +252,7 @@ pub struct Picked<'a> {
 }
 
 impl PoolView {
-    /// Takes all members with a known address.
+    /// Takes all members with a known address, in the order of their numbers.
     pub fn new(pool: Arc<Pool>, members: Vec<Member>) -> Self {
         let contenders: Vec<Contender> = members
             .iter()
@@ -227,7 +270,16 @@ impl PoolView {
         let by_key = pool.sessions.by_hash().then(|| Selector::by_key(&candidates));
         let asked = members.iter().zip(&shares).filter(|&(_, &share)| share > 0);
         let one_by_one = asked.into_iter().any(|(member, _)| member.standing != Standing::Trial);
-        PoolView { pool, members, shares, one_by_one, selector, by_key }
+        let awaited = members.iter().any(|member| member.standing == Standing::Joining && member.weight > 0);
+        PoolView { pool, members, shares, one_by_one, awaited, selector, by_key }
+    }
+
+    /// Whether a view of these members would be the same.
+    pub fn is_of(&self, pool: &Arc<Pool>, members: &[Member]) -> bool {
+        let slow_start = pool.settings.slow_start;
+        Arc::ptr_eq(&self.pool, pool)
+            && self.members.len() == members.len()
+            && self.members.iter().zip(members).all(|(one, other)| one.is_like(other, slow_start))
     }
 
     /// Chooses a member for a request: the one that has its session, or one that was not tried.
@@ -254,7 +306,7 @@ impl PoolView {
         }
         let some_full =
             (0..).zip(&self.shares).any(|(position, &share)| share > 0 && self.untried(position, ask.tried).is_some());
-        if some_full { Choice::Full } else { Choice::Nobody }
+        if some_full || self.awaited { Choice::Full } else { Choice::Nobody }
     }
 
     /// Where a request waits if it has to: for the member that has its session, or for any.
@@ -322,7 +374,7 @@ impl PoolView {
         })
     }
 
-    /// All members, in the order of the configuration.
+    /// All members, in the order of their numbers.
     pub fn members(&self) -> &[Member] {
         &self.members
     }

@@ -4,14 +4,14 @@ use http::HeaderValue;
 use http::header::{COOKIE, HeaderMap};
 
 use crate::affinity::{CookieAffinity, Found, RouteTable, Source, Stripped, hash};
-use crate::config::{Affinity, Cluster, HashKey, Secret};
-use crate::ids::Role;
+use crate::config::{Affinity, HashKey, Node, Secret};
+use crate::ids::{ClusterName, Role};
 
-/// How a pool tells which member has a session. Members are named by the position of their node in the cluster.
+/// How a pool tells which member has a session. Members are named by [`super::Member::index`].
 #[derive(Debug)]
 pub struct Sessions {
     by: By,
-    /// The positions of the nodes in the cluster, in the order in which the tables have them.
+    /// Those of the members, in the order in which the tables have them.
     nodes: Vec<usize>,
 }
 
@@ -35,19 +35,39 @@ pub enum Session {
 }
 
 impl Sessions {
-    /// For the pool of a role whose members are the nodes at these positions of the cluster.
-    pub fn new(affinity: &Affinity, keys: &[Secret], cluster: &Cluster, role: Role, nodes: &[usize]) -> Self {
-        let members = || nodes.iter().filter_map(|&node| cluster.nodes.get(node));
+    /// For the pool of a role in a cluster whose members are these.
+    pub fn new(
+        affinity: &Affinity,
+        keys: &[Secret],
+        cluster: &ClusterName,
+        role: Role,
+        members: &[(usize, &Node)],
+    ) -> Self {
+        let nodes = members.iter().map(|&(index, _)| index).collect();
+        let members = || members.iter().map(|&(_, node)| node);
         let by = match affinity {
             Affinity::Off => By::Nothing,
             Affinity::Cookie(cookie) => {
                 let ids = members().map(|node| &node.id);
-                By::Cookie(CookieAffinity::new(cookie, keys, &cluster.name, role, ids))
+                By::Cookie(CookieAffinity::new(cookie, keys, cluster, role, ids))
             }
             Affinity::Route { cookie } => By::Route(RouteTable::new(cookie, members().map(|node| node.route.as_str()))),
             Affinity::Hash(key) => By::Hash(key.clone()),
         };
-        Sessions { by, nodes: nodes.to_vec() }
+        Sessions { by, nodes }
+    }
+
+    /// Whether it has to be made anew when members come and go.
+    pub fn names_members(&self) -> bool {
+        matches!(self.by, By::Cookie(_) | By::Route(_))
+    }
+
+    /// What a request has told another pool of its session, or this one with other members.
+    pub fn translate(&self, session: Session, from: &Sessions) -> Session {
+        let Session::Found(Found::Known { current, .. }) = session else { return session };
+        let node = from.node(session);
+        let position = node.and_then(|node| self.nodes.iter().position(|&known| known == node));
+        Session::Found(position.map_or(Found::Gone, |position| Found::Known { position, current }))
     }
 
     /// What a request tells; `raw_path` is the path as it was received.
@@ -61,7 +81,7 @@ impl Sessions {
         }
     }
 
-    /// The node that has the session, by its position in the cluster.
+    /// The member that has the session.
     pub fn node(&self, session: Session) -> Option<usize> {
         match session {
             Session::Found(found) => self.nodes.get(found.position()?).copied(),

@@ -10,11 +10,10 @@ use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 use smallvec::SmallVec;
 
-use super::route::Route;
-use crate::health::log_ejection;
+use super::route::{Route, Seen};
 use crate::health::passive::{Outcome, Recorder, Trial};
 use crate::member::Lease;
-use crate::pool::{Ask, Choice, Member, Picked, Pool, PoolView, Standing};
+use crate::pool::{self, Ask, Choice, Member, Picked, Pool, PoolView, Standing};
 use crate::queue::{Queue, QueueError};
 use crate::registry::{Registry, Snapshot};
 use crate::retry::{self, Decision, Failed, Failure, Others, Place, RetryPass};
@@ -33,7 +32,7 @@ static ANEW: AtomicU64 = AtomicU64::new(1 << 63);
 pub(super) struct Attempts {
     /// The member that is asked, and that was asked last.
     current: Option<Attempt>,
-    /// Positions of the nodes that were asked, in their cluster.
+    /// Numbers of the nodes that were asked.
     tried: SmallVec<[usize; 4]>,
     /// All of them.
     count: usize,
@@ -57,7 +56,7 @@ struct Attempt {
     /// `None` when the member is free again.
     lease: Option<Lease>,
     recorder: Option<Arc<Recorder>>,
-    /// Position of the node in its cluster.
+    /// Number of the node.
     index: usize,
     began: Instant,
     reused: bool,
@@ -105,7 +104,7 @@ impl Attempts {
         self.count
     }
 
-    /// The position in its cluster of the node that was asked last.
+    /// The number of the node that was asked last.
     pub(super) fn asked(&self) -> Option<usize> {
         self.current.as_ref().map(|attempt| attempt.index)
     }
@@ -138,7 +137,7 @@ impl Attempts {
     /// A member, or where to wait for one.
     fn choose_now(&self, route: &Route, now: Instant) -> Result<Result<Chosen, Arc<Queue>>, NoMember> {
         let view = route.view().ok_or(NoMember::NoneReady)?;
-        let ask = self.ask(route);
+        let ask = self.ask(route.session, route);
         // Nobody overtakes those who wait already.
         let queue = view.queue(&ask, now);
         if queue.waiting() > 0 {
@@ -152,8 +151,8 @@ impl Attempts {
         }
     }
 
-    fn ask<'a>(&'a self, route: &Route) -> Ask<'a> {
-        Ask { tried: &self.tried, session: route.session, again: self.again, key: route.key }
+    fn ask<'a>(&'a self, session: pool::Session, route: &Route) -> Ask<'a> {
+        Ask { tried: &self.tried, session, again: self.again, key: route.key }
     }
 
     /// Waits until a member has room, the wait is over, or the client has left.
@@ -198,11 +197,14 @@ impl Attempts {
     /// What the first in a queue does; `None` to wait on.
     fn try_turn(&self, queue: &Arc<Queue>, route: &Route, registry: &Registry) -> Option<Turn> {
         // Members may have come and gone meanwhile.
-        let snapshot = registry.snapshot();
-        let Some(view) = route.view_in(&snapshot) else { return Some(Turn::NoneReady) };
+        let newest = registry.snapshot();
+        // Of a pool that is gone, the members that it had serve what was let in for it.
+        let seen = route.seen_in(&newest).map(|seen| (&newest, seen));
+        let seen = seen.or_else(|| Some((route.snapshot(), route.seen_in(route.snapshot())?)));
+        let Some((snapshot, Seen { view, session, .. })) = seen else { return Some(Turn::NoneReady) };
         // Whoever waits is less particular: any but the one that has just failed.
         let tried = self.tried.last().map_or(&[][..], std::slice::from_ref);
-        let right = match view.pick(&Ask { tried, ..self.ask(route) }, Instant::now()) {
+        let right = match view.pick(&Ask { tried, ..self.ask(session, route) }, Instant::now()) {
             Choice::Picked(picked) => return Some(Turn::Chosen(Chosen::new(picked, snapshot.clone()))),
             Choice::Nobody => return Some(Turn::NoneReady),
             Choice::Full => &view.pool.queue,
@@ -265,7 +267,7 @@ impl Attempts {
         if let (Some(lease), Some(view)) = (&mut attempt.lease, route.view()) {
             lease.answered(view.pool.moment(now));
         }
-        attempt.judge(Outcome::of_status(status), latency, route, registry);
+        attempt.judge(Outcome::of_status(status), latency, registry);
     }
 
     /// Whether the request is tried again after this, and how; the next attempt will be made so.
@@ -289,7 +291,7 @@ impl Attempts {
         let anew = matches!(decision, Decision::Retry { place: Place::SameAnew, .. });
         let index = attempt.index;
         if !anew && !failed.blameless {
-            attempt.judge(Outcome::GatewayError, Duration::ZERO, route, registry);
+            attempt.judge(Outcome::GatewayError, Duration::ZERO, registry);
         }
         self.counted += usize::from(counts && !anew);
         match decision {
@@ -348,17 +350,14 @@ pub(super) struct AttemptFailed {
 
 impl Attempt {
     /// Tells what the request says of its member: once, and then whatever comes after the answer's header.
-    fn judge(&mut self, outcome: Outcome, latency: Duration, route: &Route, registry: &Registry) {
+    fn judge(&mut self, outcome: Outcome, latency: Duration, registry: &Registry) {
         let decide = match (self.trial.take(), &self.recorder) {
             (Some(trial), _) => trial.end(outcome),
             (None, Some(recorder)) => recorder.record(outcome, latency),
             (None, None) => false,
         };
-        if decide
-            && let Some(view) = route.view()
-            && let Some(ejection) = registry.judge(route.cluster, &view.pool, self.index, Instant::now())
-        {
-            log_ejection(&ejection);
+        if decide {
+            registry.note_news();
         }
     }
 }

@@ -11,10 +11,10 @@ use pingora::upstreams::peer::HttpPeer;
 use super::admit::Admitted;
 use super::attempts::{AttemptFailed, Attempts, NoMember};
 use super::route::Route;
+use super::terms::Terms;
 use super::{headers, load};
-use crate::config::Listener;
 use crate::edge::{Exchange, RequestPass};
-use crate::ids::{ClusterName, Endpoint, Role};
+use crate::ids::{ClusterName, Endpoint, Role, Scheme};
 use crate::observe::access::Entry;
 use crate::observe::metrics::Metrics;
 use crate::origin::Client;
@@ -32,6 +32,10 @@ pub(super) fn final_status(session: &Session) -> Option<u16> {
 #[derive(Debug)]
 pub struct Context {
     started: Instant,
+    /// What the configuration said of the listener when the request came.
+    pub(super) terms: Arc<Terms>,
+    /// What it is routed by, until it has a route.
+    pub(super) snapshot: Option<Arc<Snapshot>>,
     /// Why no node was asked, or why none could answer.
     pub(super) refused: Option<&'static str>,
     /// When the request may be tried again, in seconds, if all members were full.
@@ -64,9 +68,11 @@ pub struct Context {
 
 impl Context {
     /// A request whose header has just been read.
-    pub(super) fn new(now: Instant, exchange: Arc<Exchange>) -> Self {
+    pub(super) fn new(now: Instant, exchange: Arc<Exchange>, snapshot: Arc<Snapshot>, terms: Arc<Terms>) -> Self {
         Context {
             started: now,
+            terms,
+            snapshot: Some(snapshot),
             refused: None,
             retry_after: None,
             first_byte: None,
@@ -94,6 +100,11 @@ impl Context {
         self.body_limit = body;
         self._pass = Some(pass);
         self._tenant_pass = tenant_pass;
+    }
+
+    /// Whether the client speaks TLS to the listener.
+    pub(super) fn scheme(&self) -> Scheme {
+        if self.terms.listener.tls.is_some() { Scheme::Https } else { Scheme::Http }
     }
 
     /// The path for the node, if it is not the received one.
@@ -131,14 +142,10 @@ impl Context {
     }
 
     /// Makes a peer of the member that was chosen. `repeatable`: the request could be sent again.
-    pub(super) fn peer(
-        &mut self,
-        repeatable: bool,
-        peer: impl FnOnce(&Pool, &Member) -> Box<HttpPeer>,
-    ) -> Option<Box<HttpPeer>> {
+    pub(super) fn peer(&mut self, repeatable: bool) -> Option<Box<HttpPeer>> {
         let route = self.route.as_ref()?;
         let (pool, member) = route.asked(&self.attempts)?;
-        let mut peer = peer(pool, member);
+        let mut peer = route.snapshot().setup.trust.peer(pool, member);
         self.attempts.fit(&mut peer, pool, repeatable);
         Some(peer)
     }
@@ -236,14 +243,14 @@ impl Outcome {
     }
 
     /// The request's line in the access log.
-    pub(super) fn entry<'a>(&'a self, session: &'a Session, context: &'a Context, listener: &'a Listener) -> Entry<'a> {
+    pub(super) fn entry<'a>(&'a self, session: &'a Session, context: &'a Context) -> Entry<'a> {
         let request = session.req_header();
         let route = context.route.as_ref();
         let view = route.and_then(Route::view);
         let since_start = |then: Option<Instant>| then.map(|then| then.duration_since(context.started));
         Entry {
             time: self.time,
-            listener: listener.name.as_str(),
+            listener: context.terms.listener.name.as_str(),
             client: context.client,
             via: context.client.and_then(|client| client.via),
             method: request.method.as_str(),

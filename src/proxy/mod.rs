@@ -13,10 +13,12 @@ mod load;
 mod redirect;
 mod reply;
 mod route;
+mod terms;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::StatusCode;
@@ -30,18 +32,15 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use self::admit::{BODY_TOO_LARGE, Refused};
 use self::attempts::{AttemptFailed, KEPT_BODY, NoMember};
-use self::harden::Harden;
-use crate::config::Listener;
+use self::terms::Terms;
 use crate::edge::{Drain, Exchange, Gate};
 use crate::health::passive::Outcome;
-use crate::ids::Scheme;
+use crate::ids::{ListenerName, Scheme};
 use crate::observe::access::AccessWriter;
 use crate::observe::metrics::Metrics;
 use crate::origin::Client;
-use crate::registry::Registry;
+use crate::registry::{Registry, Snapshot};
 use crate::retry::Failure;
-use crate::throttle::{ListenerRules, Throttle};
-use crate::upstream::TrustStore;
 
 pub use attempts::MAX_ATTEMPTS;
 pub use context::Context;
@@ -55,14 +54,10 @@ const DRAIN_BODY: Duration = Duration::from_secs(2);
 pub struct Shared {
     /// Members and routes.
     pub registry: Arc<Registry>,
-    /// Certificates to verify nodes with.
-    pub trust: Arc<TrustStore>,
     /// Where requests are told of.
     pub observed: Observed,
     /// Connections close after their next answer when it begins.
     pub drain: Arc<Drain>,
-    /// The limits under `rules`.
-    pub throttle: Arc<Throttle>,
 }
 
 /// Where a proxy tells what became of its requests.
@@ -76,24 +71,34 @@ pub struct Observed {
 
 /// The proxy behind one listener.
 pub struct Proxy {
-    listener: Arc<Listener>,
+    name: ListenerName,
+    /// Those of the newest configuration that a request has come with.
+    terms: ArcSwap<Terms>,
     registry: Arc<Registry>,
-    trust: Arc<TrustStore>,
     observed: Observed,
     drain: Arc<Drain>,
-    throttle: Arc<Throttle>,
-    rules: ListenerRules,
     gate: Arc<Gate>,
-    harden: Harden,
 }
 
 impl Proxy {
-    /// The proxy behind `listener`, which lets in as many requests as `gate` does.
-    pub fn new(listener: Arc<Listener>, gate: Arc<Gate>, shared: Shared) -> Self {
-        let Shared { registry, trust, observed, drain, throttle } = shared;
-        let rules = throttle.of_listener(registry.config(), &listener);
-        let harden = Harden::new(&listener.response);
-        Proxy { listener, registry, trust, observed, drain, throttle, rules, gate, harden }
+    /// The proxy behind a listener, which lets in as many requests as `gate` does. `None` if the registry's configuration
+    /// has no such listener.
+    pub fn new(name: ListenerName, gate: Arc<Gate>, shared: Shared) -> Option<Self> {
+        let Shared { registry, observed, drain } = shared;
+        let terms = ArcSwap::from_pointee(Terms::new(&name, &registry.snapshot().setup)?);
+        Some(Proxy { name, terms, registry, observed, drain, gate })
+    }
+
+    /// What the configuration of a snapshot says of the listener's requests.
+    fn terms(&self, snapshot: &Snapshot) -> Arc<Terms> {
+        let known = self.terms.load_full();
+        if known.are_of(&snapshot.setup) {
+            return known;
+        }
+        // Once for each configuration and thread. No configuration without the listener is ever applied.
+        let Some(terms) = Terms::new(&self.name, &snapshot.setup).map(Arc::new) else { return known };
+        self.terms.store(terms.clone());
+        terms
     }
 
     /// Answers without asking a node. What is left of the request's body is read for [`DRAIN_BODY`] at most: closing
@@ -111,7 +116,7 @@ impl Proxy {
         retry_after: Option<u64>,
     ) -> Result<()> {
         let mut header = reply::header(status, retry_after)?;
-        self.harden.add(&mut header, context.secure)?;
+        context.terms.harden.add(&mut header, context.secure)?;
         reply::send(session, header).await
     }
 
@@ -121,11 +126,11 @@ impl Proxy {
         // An address that cannot be told is nobody's.
         let peer = session.client_addr().and_then(|address| address.as_inet()).copied();
         let peer = peer.ok_or(Refused::new(400, "client_address_unknown"))?;
-        let client = Client::of(&self.listener.origin, peer, request)
+        let client = Client::of(&context.terms.listener.origin, peer, request)
             .map_err(|_| Refused::new(400, "client_address_unreadable"))?;
         context.client = Some(client);
         let told = client.via.and_then(|_| headers::forwarded_proto(request));
-        context.secure = told.unwrap_or(self.scheme()) == Scheme::Https;
+        context.secure = told.unwrap_or(context.scheme()) == Scheme::Https;
         Ok(client)
     }
 
@@ -143,10 +148,6 @@ impl Proxy {
             }
             NoMember::ClientGone => Error::explain(ErrorType::ConnectionClosed, "the client has left").into_down(),
         }
-    }
-
-    fn scheme(&self) -> Scheme {
-        if self.listener.tls.is_some() { Scheme::Https } else { Scheme::Http }
     }
 }
 
@@ -176,14 +177,16 @@ impl ProxyHttp for Proxy {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
-        Context::new(Instant::now(), Exchange::current())
+        let snapshot = self.registry.snapshot();
+        let terms = self.terms(&snapshot);
+        Context::new(Instant::now(), Exchange::current(), snapshot, terms)
     }
 
     /// Pingora would add a compression module, which this proxy does not use.
     fn init_downstream_modules(&self, _: &mut pingora::modules::http::HttpModules) {}
 
-    async fn early_request_filter(&self, session: &mut Session, _: &mut Context) -> Result<()> {
-        let timeouts = &self.listener.timeouts;
+    async fn early_request_filter(&self, session: &mut Session, context: &mut Context) -> Result<()> {
+        let timeouts = &context.terms.listener.timeouts;
         session.set_total_drain_timeout(Some(DRAIN_BODY));
         session.set_read_timeout(Some(timeouts.read));
         session.set_write_timeout(Some(timeouts.write));
@@ -191,11 +194,11 @@ impl ProxyHttp for Proxy {
     }
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
-        let snapshot = self.registry.snapshot();
+        let snapshot = context.snapshot.take().unwrap_or_else(|| self.registry.snapshot());
         let has_body = !session.is_body_empty();
         let admitted = self
             .identify(session, context)
-            .and_then(|client| self.admit(&snapshot, session.req_header(), has_body, client))
+            .and_then(|client| self.admit(&context.terms, &snapshot, session.req_header(), has_body, client))
             .and_then(|admitted| admitted.fits(context.exchange.announced()));
         match admitted {
             Ok(admitted) => {
@@ -236,7 +239,7 @@ impl ProxyHttp for Proxy {
             return Err(self.without_member(why, context));
         }
         let repeatable = is_repeatable(session);
-        let peer = context.peer(repeatable, |pool, member| self.trust.peer(pool, member));
+        let peer = context.peer(repeatable);
         peer.ok_or_else(|| Error::explain(ErrorType::InternalError, "the member is gone that was just chosen"))
     }
 
@@ -287,7 +290,7 @@ impl ProxyHttp for Proxy {
                 request.append_header(COOKIE, cookie)?;
             }
         }
-        headers::forward(session, request, &client, self.listener.origin.client_address, self.scheme())
+        headers::forward(session, request, &client, context.terms.listener.origin.client_address, context.scheme())
     }
 
     async fn response_filter(
@@ -310,7 +313,7 @@ impl ProxyHttp for Proxy {
             session.set_read_timeout(None);
             context.exchange.upgrade();
         }
-        self.harden.apply(response, context.secure, context.is_for_manager())?;
+        context.terms.harden.apply(response, context.secure, context.is_for_manager())?;
         // After the cookies of nodes were hardened: ours is as it should be.
         // Nobody is bound to a member that could not answer.
         let good = Outcome::of_status(response.status.as_u16()) == Outcome::Good;
@@ -392,7 +395,7 @@ impl ProxyHttp for Proxy {
         let outcome = context.finish(session);
         outcome.count(&self.observed.metrics, context);
         if self.observed.access.wanted() {
-            self.observed.access.write(&outcome.entry(session, context, &self.listener));
+            self.observed.access.write(&outcome.entry(session, context));
         }
         if context.replied && !session.is_http2() {
             // After a failure the framework drops the connection. If the client is still sending, that would be a reset,

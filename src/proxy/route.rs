@@ -40,6 +40,15 @@ pub(super) struct Route {
     pub(super) key: u64,
 }
 
+/// Where a request goes in a snapshot.
+pub(super) struct Seen<'s> {
+    cluster: usize,
+    partition: Option<usize>,
+    /// What it tells of its session there.
+    pub(super) session: Session,
+    pub(super) view: &'s PoolView,
+}
+
 impl Route {
     /// Keeps the decision, and the snapshot that it was made on.
     pub(super) fn new(snapshot: Arc<Snapshot>, decision: Decision<'_>, endpoint: Endpoint) -> Self {
@@ -85,12 +94,22 @@ impl Route {
 
     /// The pool that the request is for.
     pub(super) fn view(&self) -> Option<&PoolView> {
-        self.view_in(&self.snapshot)
+        self.snapshot.pool(self.cluster, self.partition, self.role, self.endpoint)
     }
 
-    /// The same in another snapshot.
-    pub(super) fn view_in<'s>(&self, snapshot: &'s Snapshot) -> Option<&'s PoolView> {
-        snapshot.pool(self.cluster, self.partition, self.role, self.endpoint)
+    /// The same in a newer snapshot, which may be of another configuration; `None` if the pool is gone there.
+    pub(super) fn seen_in<'s>(&self, snapshot: &'s Snapshot) -> Option<Seen<'s>> {
+        let pool = |cluster, partition| snapshot.pool(cluster, partition, self.role, self.endpoint);
+        let (cluster, partition, session) = (self.cluster, self.partition, self.session);
+        if Arc::ptr_eq(&snapshot.setup.config, &self.snapshot.setup.config) {
+            return Some(Seen { cluster, partition, session, view: pool(cluster, partition)? });
+        }
+        let cluster = snapshot.cluster_named(self.snapshot.cluster_name(cluster)?)?;
+        let partition = snapshot.tenants(cluster).and_then(|rules| rules.partitions.of(self.tenant.as_deref()?));
+        let view = pool(cluster, partition)?;
+        let before = self.view().map(|before| &before.pool).filter(|before| !Arc::ptr_eq(before, &view.pool));
+        let session = before.map_or(session, |before| view.pool.sessions.translate(session, &before.sessions));
+        Some(Seen { cluster, partition, session, view })
     }
 
     /// The snapshot that the request goes by.
@@ -98,8 +117,10 @@ impl Route {
         &self.snapshot
     }
 
-    /// Goes by a newer snapshot from here on.
+    /// Goes by a newer snapshot from here on, unless its pool is gone there.
     pub(super) fn renew(&mut self, snapshot: Arc<Snapshot>) {
+        let Some(Seen { cluster, partition, session, .. }) = self.seen_in(&snapshot) else { return };
+        (self.cluster, self.partition, self.session) = (cluster, partition, session);
         self.snapshot = snapshot;
     }
 
@@ -109,7 +130,7 @@ impl Route {
         Some((&view.pool, view.members().get(position)?))
     }
 
-    /// The node that has the request's session, by its position in the cluster.
+    /// The number of the node that has the request's session.
     pub(super) fn session_node(&self) -> Option<usize> {
         self.view()?.pool.sessions.node(self.session)
     }

@@ -30,7 +30,6 @@ use crate::config::QueuePolicy;
 /// The queue of a pool.
 #[derive(Debug)]
 pub struct Queue {
-    policy: QueuePolicy,
     /// As many as there are in the line, to be read without the lock.
     waiting: AtomicUsize,
     line: Mutex<Line>,
@@ -58,7 +57,13 @@ impl QueueError {
 impl Queue {
     /// An empty queue.
     pub fn new(policy: QueuePolicy) -> Self {
-        Queue { policy, waiting: AtomicUsize::new(0), line: Mutex::default() }
+        let line = Line { policy, next: 0, waiters: BTreeMap::new(), tries: 0 };
+        Queue { waiting: AtomicUsize::new(0), line: Mutex::new(line) }
+    }
+
+    /// Goes by another policy from here on. Those that wait stay, even if they are more now than may come.
+    pub fn set_policy(&self, policy: QueuePolicy) {
+        self.line.lock().policy = policy;
     }
 
     /// How many requests wait.
@@ -69,7 +74,7 @@ impl Queue {
     /// When a request may be tried again that got no member, in whole seconds, at least 1: by then, all that wait now
     /// have a member or have given up.
     pub fn retry_after(&self) -> u64 {
-        let wait = self.policy.wait;
+        let wait = self.line.lock().policy.wait;
         wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
     }
 
@@ -87,7 +92,8 @@ impl Queue {
         {
             return Ok(picked);
         }
-        self.wait(self.policy.wait, pick).await
+        let limit = self.line.lock().policy.wait;
+        self.wait(limit, pick).await
     }
 
     /// Gets a member as [`Queue::admit`], but behind all that wait, and waits at most `limit`: for a request that has
@@ -134,7 +140,7 @@ impl Queue {
     fn enter(&self) -> Result<Place<'_>, QueueError> {
         let number = {
             let mut line = self.line.lock();
-            if line.waiters.len() >= self.policy.length {
+            if line.waiters.len() >= line.policy.length {
                 return Err(QueueError::Full);
             }
             if line.waiters.is_empty() {
@@ -161,8 +167,9 @@ impl Queue {
 const ANY: usize = usize::MAX;
 
 /// The waiters.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Line {
+    policy: QueuePolicy,
     /// The number that the next one gets.
     next: u64,
     /// By number, so in the order of their arrival. `None` while it is not asleep.

@@ -71,6 +71,25 @@ fn off_means_none() {
 }
 
 #[test]
+fn members_may_register_where_a_pool_allows_them() {
+    let networks = pool("allowed_networks: [10.1.2.3/16, 192.0.2.7, 'fd00::/8']").allowed_networks;
+    assert_eq!(
+        networks.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["10.1.0.0/16", "192.0.2.7/32", "fd00::/8"]
+    );
+    assert!(pool("allowed_networks: []").allowed_networks.is_empty());
+    let most = |text: &str| accepted(text).config.clusters[0].max_dynamic;
+    assert_eq!((most(GOOD), most(&GOOD.replace("    pools:", "    max_dynamic: 5\n    pools:"))), (1000, 5));
+    one_problem(
+        "    pools:",
+        "    max_dynamic: 0\n    pools:",
+        23,
+        "max_dynamic: 0 is out of range; allowed: 1 to",
+        Severity::Error,
+    );
+}
+
+#[test]
 fn nodes_have_settings_of_their_own() {
     let text = GOOD.replace("host: 10.0.0.11 }", "host: 10.0.0.11, backup: true, max_in_flight: 7, route: r1 }");
     let nodes = accepted(&text).config.clusters.remove(0).nodes;
@@ -145,6 +164,8 @@ fn mistakes_in_pools() {
         ("queue: { wait: 0s }", "queue.wait: \"0s\" is out of range"),
         ("slow_start: 0s", "slow_start: \"0s\" is out of range"),
         ("load: { orca: 1 }", "orca: \"1\" is not a boolean"),
+        ("allowed_networks: 10.0.0.0/8", "allowed_networks: found \"10.0.0.0/8\"; allowed: a list of networks"),
+        ("allowed_networks: [10.0.0.0/33]", "allowed_networks[0]: \"10.0.0.0/33\" is not a network"),
         ("load: { agent: {} }", "load.agent.port: is missing; allowed: 1 to 65535"),
         ("load: { agent: 7777 }", "load.agent: found \"7777\"; allowed: off, or a map"),
         ("load: { agent: { port: 1, interval: 1s } }", "interval: a probe may take 2s, but they begin every 1s"),

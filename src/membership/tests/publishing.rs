@@ -78,7 +78,10 @@ async fn what_comes_together_is_published_together_and_renewals_are_not() {
     assert_eq!(stage.published(), []);
     stage.pass(100).await;
     let all = "n1 10.0.1.1 x1, n2 10.0.1.2 x1, n3 10.0.1.3 x1";
-    assert_eq!(stage.published(), [(50, all.into())]);
+    let published = stage.published();
+    // The timer is not finer than the steps in which time passes.
+    assert!(published.len() == 1 && (50..=60).contains(&published[0].0), "{published:?}");
+    assert_eq!(published[0].1, all);
     for _ in 0..100 {
         stage.register("n1", "10.0.1.1", 30);
         let now = tokio::time::Instant::now().into_std();
@@ -105,14 +108,15 @@ async fn who_falls_silent_is_drained_and_taken_out() {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn a_new_file_is_published_too() {
+async fn a_new_file_is_published_with_the_members() {
     let stage = Stage::new().await;
     stage.register("n1", "10.0.1.1", 30);
     stage.pass(100).await;
     stage.published();
     let now = tokio::time::Instant::now().into_std();
-    stage.membership.set_base(config(&CLUSTERS.replace("id: wk-1", "id: wk-2")), now);
+    let base = config(&CLUSTERS.replace("id: wk-1", "id: wk-2"));
+    let effective = stage.membership.reload(base, now, |effective| effective);
+    assert_eq!(nodes(&effective, "esb")[1..], ["wk-2 10.0.0.1 x2", "n1 10.0.1.1 x1"]);
     stage.pass(100).await;
-    assert_eq!(stage.published().into_iter().map(|(_, ids)| ids).collect::<Vec<_>>(), ["n1 10.0.1.1 x1"]);
-    assert_eq!(nodes(&stage.membership.effective(), "esb")[1], "wk-2 10.0.0.1 x2");
+    assert_eq!(stage.published(), [], "once is enough");
 }

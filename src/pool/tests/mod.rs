@@ -13,8 +13,9 @@ use crate::retry::Others;
 /// What keeps the sessions of a pool whose members are these, by route.
 fn sessions_of(members: &[(&str, u32, Standing)]) -> Sessions {
     let (config, _) = config("affinity: route", members);
-    let (cluster, nodes) = (&config.clusters[0], (0..members.len()).collect::<Vec<_>>());
-    Sessions::new(&cluster.pools[Role::Worker.index()].affinity, &[], cluster, Role::Worker, &nodes)
+    let cluster = &config.clusters[0];
+    let affinity = &cluster.pools[Role::Worker.index()].affinity;
+    Sessions::new(affinity, &[], &cluster.name, Role::Worker, &cluster.nodes.iter().enumerate().collect::<Vec<_>>())
 }
 
 fn config(settings: &str, members: &[(&str, u32, Standing)]) -> (crate::config::Config, Metrics) {
@@ -34,13 +35,13 @@ fn view(settings: &str, members: &[(&str, u32, Standing)]) -> PoolView {
     let (config, metrics) = config(settings, members);
     let cluster = &config.clusters[0];
     let settings = cluster.pools[Role::Worker.index()].clone();
-    let nodes: Vec<usize> = (0..members.len()).collect();
+    let nodes: Vec<_> = cluster.nodes.iter().enumerate().collect();
     let pool = Arc::new(Pool::new(PoolParts {
         cluster: cluster.name.clone(),
         role: Role::Worker,
         endpoint: Endpoint::Servlet,
         partition: None,
-        sessions: Sessions::new(&settings.affinity, &[], cluster, Role::Worker, &nodes),
+        sessions: Sessions::new(&settings.affinity, &[], &cluster.name, Role::Worker, &nodes),
         settings: settings.clone(),
         upstream: cluster.endpoints[Endpoint::Servlet.index()].clone(),
         key: 0,
