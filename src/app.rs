@@ -158,10 +158,11 @@ impl App {
         let membership = Arc::new(Membership::new(config.clone(), metrics.clone()));
         let board = Arc::new(Board::default());
         let (drain, shown) = (app.drain.clone(), board.clone());
+        let sources = metrics.sources().clone();
         let admin = Admin::new(registry.clone(), metrics.clone(), membership.clone(), shown, drain);
         app.answer("admin", &config.admin.bind, admin)?;
         app.server.add_service(Autoscaling::new(registry.clone(), metrics, board, Configured));
-        app.server.add_service(Control::new(registry, membership, opened));
+        app.server.add_service(Control::new(registry, membership, sources, opened));
         Ok(app)
     }
 
@@ -288,7 +289,7 @@ fn random(bytes: &mut [u8]) -> io::Result<()> {
 }
 
 /// What the random numbers begin with: different in each process, so that balancers do not act in step.
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     let mut bytes = [0; 8];
     match random(&mut bytes) {
         Ok(()) => u64::from_ne_bytes(bytes),

@@ -10,9 +10,10 @@ use clap::{Parser, Subcommand};
 use http::StatusCode;
 use log::{error, warn};
 
-use crate::app::App;
+use crate::app::{self, App};
 use crate::config;
 use crate::demo;
+use crate::discovery::docker::agent;
 use crate::executor;
 use crate::ids::{NAME_RULE, Name, Role};
 use crate::node::StubNode;
@@ -82,6 +83,24 @@ enum Command {
         #[arg(long, short)]
         config: PathBuf,
     },
+    /// Register the containers of a Docker Engine that have labels with running load balancers, as an agent beside them
+    DockerSource {
+        /// Where the Engine is: unix:///path/to/socket, or tcp://host:port
+        #[arg(long, env = "CARBON_ELB_ENGINE", default_value = "unix:///var/run/docker.sock")]
+        engine: String,
+        /// The network on which load balancers reach containers that are on several
+        #[arg(long)]
+        network: Option<String>,
+        /// The admin listener of a load balancer, as http://host:port; once for each
+        #[arg(long, required = true)]
+        admin: Vec<String>,
+        /// A file with a token of these admin listeners
+        #[arg(long)]
+        token_file: PathBuf,
+        /// How long a member stays one without being renewed, 3s to 1h; it is renewed three times as often
+        #[arg(long, default_value = "30s", value_parser = humantime::parse_duration)]
+        lease: Duration,
+    },
     /// Ask a running load balancer whether it is healthy; exit status 0 or 1
     Probe {
         /// The URL to ask, over HTTP
@@ -120,6 +139,17 @@ impl Cli {
                 }
             }
             Command::Scale { config } => scale(&config),
+            Command::DockerSource { engine, network, admin, token_file, lease } => {
+                let seed = app::seed();
+                let options = agent::Options { engine, network, balancers: admin, token_file, lease, seed };
+                match agent::run(options) {
+                    Ok(()) => ExitCode::SUCCESS,
+                    Err(e) => {
+                        error!("{e}");
+                        ExitCode::FAILURE
+                    }
+                }
+            }
             Command::Probe { url } => match probe::probe(&url) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(e) => {

@@ -61,6 +61,8 @@ impl<'de> Deserialize<'de> for Name {
 pub type ClusterName = Name;
 /// The id of a node, unique in its cluster.
 pub type NodeId = Name;
+/// The name of a source of members, a key under `clusters.*.sources`.
+pub type SourceName = Name;
 /// The name of a listener, a key under `listeners`.
 pub type ListenerName = Name;
 

@@ -14,7 +14,7 @@ mod route;
 mod token;
 
 pub use self::cookie::CookieAffinity;
-pub use self::hash::{Hashed, Source, hash, member_identity};
+pub use self::hash::{Hashed, Source, hash, hash_of_text, member_identity};
 pub use self::header::{MOST_COOKIES, Stripped, values, without};
 pub use self::route::RouteTable;
 pub use self::token::{TokenTable, TokenText};

@@ -42,7 +42,7 @@ use self::check::Context;
 pub(crate) use self::expand::Environment;
 use self::expand::expand;
 use self::problem::Spot;
-use self::raw::RawConfig;
+use self::raw::{RawConfig, RawMembers};
 
 /// A configuration that can be run.
 #[derive(Debug, Clone, PartialEq)]
@@ -101,8 +101,7 @@ pub(crate) fn parse_other<T>(
     }
 }
 
-/// Whether a file has a key at its top: what kind of file it is meant to be. A file that cannot be read has
-/// none.
+/// Whether a file has a key at its top: what kind of file it is meant to be. One that cannot be read has none.
 pub(crate) fn has_key(path: &Path, key: &str) -> bool {
     let mut problems = Problems::default();
     let root = text_of(path).ok().and_then(|text| tree::read(&text, &mut problems).ok());
@@ -110,22 +109,62 @@ pub(crate) fn has_key(path: &Path, key: &str) -> bool {
 }
 
 fn text_of(path: &Path) -> Result<String, Problems> {
-    let bytes = read(path).map_err(|error| Problem::of_file(None, format!("can't be read: {error}")))?;
+    Ok(text(&read(path)?)?.to_owned())
+}
+
+/// Reads a file that is not too large.
+///
+/// # Errors
+/// One problem: it cannot be read, is none, or is too large.
+pub fn read(path: &Path) -> Result<Vec<u8>, Problem> {
+    let read = || -> io::Result<Vec<u8>> {
+        // Opening something like a named pipe would block.
+        if !std::fs::metadata(path)?.is_file() {
+            return Err(io::Error::other("it is not a file"));
+        }
+        let mut bytes = Vec::new();
+        File::open(path)?.take(LARGEST_FILE + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().map_err(|error| Problem::of_file(None, format!("can't be read: {error}")))?;
     if bytes.len() as u64 > LARGEST_FILE {
-        return Err(Problem::of_file(None, format!("is larger than {LARGEST_FILE} bytes")).into());
+        return Err(Problem::of_file(None, format!("is larger than {LARGEST_FILE} bytes")));
     }
-    String::from_utf8(bytes).map_err(|error| {
-        let valid = error.utf8_error().valid_up_to();
-        let before = error.as_bytes().get(..valid).unwrap_or_default();
+    Ok(bytes)
+}
+
+fn text(bytes: &[u8]) -> Result<&str, Problem> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
         let line = 1 + before.iter().filter(|b| **b == b'\n').count();
-        Problem::of_file(Some(line), "is not UTF-8 text").into()
+        Problem::of_file(Some(line), "is not UTF-8 text")
     })
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(LARGEST_FILE + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
+/// Reads the file of a source, see [`members`].
+///
+/// # Errors
+/// All problems of the file.
+pub fn load_members(path: &Path, rules: &MemberRules) -> Result<Vec<Node>, Problems> {
+    members(&read(path)?, rules)
+}
+
+/// Reads what the file of a source holds: YAML or JSON, a map with the key `nodes` as a cluster of the configuration
+/// has it. An empty list is one; an empty file is not.
+///
+/// Variables are not replaced: whoever writes the file may not know the environment of the balancer.
+///
+/// # Errors
+/// All problems of the file.
+pub fn members(bytes: &[u8], rules: &MemberRules) -> Result<Vec<Node>, Problems> {
+    let mut problems = Problems::default();
+    let root = tree::read(text(bytes)?, &mut problems)?;
+    let members = RawMembers::read(&root, &mut problems).map(|raw| check::sources::members(&raw, rules, &mut problems));
+    problems.sort();
+    match members {
+        Some(members) if !problems.has_errors() => Ok(members),
+        _ => Err(problems),
+    }
 }
 
 /// Checks a configuration given as text. Relative paths in it start from `base_dir`.

@@ -14,6 +14,7 @@ use crate::health::passive::{Change, Standing, Why};
 use crate::ids::{ClusterName, Endpoint, Name, NodeId, Role};
 use crate::member::AdminState;
 use crate::observe::scale::ScaleMetrics;
+use crate::observe::sources::SourceMetrics;
 use crate::pool::Pool;
 use crate::retry::GiveUp;
 
@@ -51,6 +52,7 @@ pub struct Metrics {
     admin_changes: IntCounterVec,
     admin_refused: IntCounterVec,
     scale: ScaleMetrics,
+    sources: Arc<SourceMetrics>,
     member_events: IntCounterVec,
 }
 
@@ -170,6 +172,7 @@ impl Metrics {
                 Opts::new("admin_refused_total", "Requests to the admin API without the right to ask, by reason."),
                 &["reason"],
             )?,
+            sources: Arc::new(SourceMetrics::new(&collected)?),
             member_events: IntCounterVec::new(
                 Opts::new("member_events_total", "What happened to members that come and go, by event."),
                 &["cluster", "role", "event"],
@@ -208,6 +211,11 @@ impl Metrics {
             Box::new(self.member_events.clone()),
         ];
         all.into_iter().try_for_each(|metric| self.collected.register(metric))
+    }
+
+    /// What is known of the sources of members.
+    pub fn sources(&self) -> &Arc<SourceMetrics> {
+        &self.sources
     }
 
     /// The counters of a role of a cluster.

@@ -59,6 +59,14 @@ impl Elb {
         elb
     }
 
+    /// Starts it with variables in its environment.
+    #[track_caller]
+    pub(crate) fn start_in(topology: &Topology, variables: &[(&str, &str)]) -> Elb {
+        let mut command = command();
+        command.envs(variables.iter().copied());
+        Elb::spawn(command, &topology.to_yaml(), &topology.listener_names())
+    }
+
     /// Starts it with a configuration file as written.
     #[track_caller]
     pub(crate) fn start_with(yaml: &str, listeners: &[&str]) -> Elb {
