@@ -66,6 +66,11 @@ pub fn member_identity(cluster: &ClusterName, id: &NodeId) -> u64 {
     finish(parts.fold(start(6), step))
 }
 
+/// The hash of a text: what stands for it where it is too long.
+pub fn hash_of_text(text: &str) -> u64 {
+    finish(text.bytes().fold(start(7), step))
+}
+
 fn of_address(address: IpAddr) -> u64 {
     match address.to_canonical() {
         IpAddr::V4(address) => finish(address.octets().into_iter().fold(start(0), step)),

@@ -15,7 +15,7 @@ mod route;
 mod token;
 
 pub use self::cookie::CookieAffinity;
-pub use self::hash::{Source, hash, member_identity};
+pub use self::hash::{Source, hash, hash_of_text, member_identity};
 pub use self::header::{MOST_COOKIES, Stripped, values, without};
 pub use self::own::OwnCookies;
 pub use self::route::RouteTable;

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::clock::{Moment, Tick};
 
@@ -101,6 +102,12 @@ impl Gauge {
             },
             utilisation,
         );
+    }
+
+    /// The average of reported load, unless the last report is older than `longest`.
+    pub fn reported(&self, now: Moment, longest: Duration) -> Option<f32> {
+        let (load, age) = self.load(now)?;
+        (age <= longest.as_secs_f32()).then_some(load)
     }
 
     /// The average of reported load, and the seconds since the last report; `None` if there was none.
@@ -207,8 +214,6 @@ impl Stamped {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn at(millis: u64) -> Moment {

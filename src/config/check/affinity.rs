@@ -154,9 +154,15 @@ pub(super) fn routes(raw: &RawCluster, problems: &mut Problems) {
         let pool = pools.of(*role).value();
         pool.is_some_and(|pool| matches!(pool.affinity.value(), Some(RawAffinity::Route { .. })))
     };
-    let Some(nodes) = raw.nodes.value().filter(|_| Role::ALL.iter().any(by_route)) else { return };
+    if let Some(nodes) = raw.nodes.value().filter(|_| Role::ALL.iter().any(by_route)) {
+        unique_routes(&nodes.items, problems);
+    }
+}
+
+/// A route must lead to one of these nodes.
+pub(super) fn unique_routes(nodes: &[At<RawNode>], problems: &mut Problems) {
     let mut seen: HashMap<&str, &Spot> = HashMap::new();
-    for node in &nodes.items {
+    for node in nodes {
         let Some((route, at)) = route_of(&node.value, problems) else { continue };
         if let Some(first) = seen.get(route) {
             let what = format!("the same route as that of the node on line {}", first.line);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::SameSite;
+use super::{SameSite, ScalePolicy};
 use crate::ids::{Name, Role};
 
 /// How a pool treats its members.
@@ -38,6 +38,8 @@ pub struct PoolSettings {
     pub slow_start: Duration,
     /// What the nodes report of their own load.
     pub load: LoadSettings,
+    /// How many nodes there should be; `None`: as many as there are.
+    pub scale: Option<ScalePolicy>,
     /// Where members may be that the file does not name. Empty: there are none.
     pub allowed_networks: Vec<IpNet>,
 }
@@ -72,6 +74,7 @@ impl PoolSettings {
             queue: QueuePolicy { length: 1000, wait: Duration::from_secs(5) },
             slow_start: Duration::ZERO,
             load: LoadSettings { orca: false, fade: Duration::from_secs(10), agent: None },
+            scale: None,
             allowed_networks: Vec::new(),
         }
     }

@@ -54,6 +54,7 @@ pub(super) fn print(pool: &PoolSettings, role: Role) -> Value {
         ),
         ("load", Some(load(&pool.load))),
         ("allowed_networks", Some(texts(&pool.allowed_networks))),
+        ("scale", Some(or_off(pool.scale.as_ref().map(super::scaling::print)))),
     ])
 }
 
