@@ -196,3 +196,94 @@ impl fmt::Display for Report<'_> {
         row("flapping", format!("{flaps} steps undid the one before within 3 minutes"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        simulate: Simulate,
+    }
+
+    const CONFIG: &str = "listeners: { api: { bind: [\"127.0.0.1:0\"], role: worker, endpoint: passthrough } }\n\
+        clusters:\n  esb:\n    product: esb\n    hosts: { worker: [esb.example.com] }\n    services: [echo]\n    \
+        endpoints: { servlet: { tls: { verify: false } } }\n    \
+        nodes: [{ id: wk-1, host: 127.0.0.1, roles: [worker] }]\n    \
+        pools: { worker: { max_in_flight: 4, queue: { length: 5 }, scale: { max: 3 } } }\n";
+
+    /// A folder with a trace and a configuration, gone at the end.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let folder = std::env::temp_dir().join(format!("carbon-elb-simulate-{name}-{}", std::process::id()));
+            std::fs::create_dir_all(&folder).unwrap();
+            let line = |second: usize| format!("{},0.9\n", second as f64 / 10.0);
+            std::fs::write(folder.join("trace.csv"), (0..3_000).map(line).collect::<String>()).unwrap();
+            std::fs::write(folder.join("conf.yaml"), CONFIG).unwrap();
+            Folder(folder)
+        }
+
+        /// The outcome of the command with these arguments, in which `@` stands for the folder.
+        fn run(&self, line: &str) -> Result<String, String> {
+            let folder = format!("{}/", self.0.display());
+            let words = line.split_whitespace().map(|word| word.replace('@', &folder));
+            let line = Line::try_parse_from(std::iter::once("simulate".to_owned()).chain(words));
+            line.map_err(|error| error.to_string())?.simulate.run()
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_trace_is_played_and_plotted() {
+        let folder = Folder::new("plays");
+        let report = folder.run("@trace.csv --plot @plot.svg --nodes 2").unwrap();
+        assert!(
+            report.starts_with("trace                   3000 requests in 300 s\nnode-hours              0."),
+            "{report}"
+        );
+        assert!(report.contains("over the goal           0 (0.00%) took longer than 2s or were refused"), "{report}");
+        assert_eq!(folder.run("@trace.csv --nodes 2"), Ok(report.clone()), "the same seed, the same outcome");
+        let plot = std::fs::read_to_string(folder.0.join("plot.svg")).unwrap();
+        assert!(plot.contains("wanted") && plot.contains("trace.csv (policy)"), "{plot}");
+        let lost = folder.run("@trace.csv --nodes 1 --slots 5 --lost 100").unwrap();
+        assert!(!lost.contains("over the goal           0 "), "{lost}");
+        for rule in ["knative", "elb", "elb205"] {
+            assert!(folder.run(&format!("@trace.csv --rule {rule}")).is_ok_and(|text| text.contains("3000 requests")));
+        }
+    }
+
+    #[test]
+    fn the_policy_of_a_configuration_is_simulated() {
+        let folder = Folder::new("configured");
+        // Nine in flight at a time: three nodes for four each are the most, and two too few.
+        let report = folder.run("@trace.csv --config @conf.yaml --cluster esb --nodes 3").unwrap();
+        assert!(report.contains("refused                 0\n"), "{report}");
+        let fewer = folder.run("@trace.csv --config @conf.yaml --cluster esb --nodes 2 --max 2").unwrap();
+        assert!(fewer.contains("queue peak              5\n"), "{fewer}");
+        let refused = [
+            ("@none.csv", "none.csv: No such file"),
+            ("@conf.yaml", "conf.yaml: line 1: "),
+            ("@trace.csv --config @conf.yaml", "--cluster <CLUSTER>"),
+            ("@trace.csv --config @none.yaml --cluster esb", "none.yaml: can't be read"),
+            ("@trace.csv --config @conf.yaml --cluster es", "no cluster es; there is esb"),
+            ("@trace.csv --config @conf.yaml --cluster esb --role manager", "clusters.esb.pools.manager has no scale"),
+            ("@trace.csv --max 0", "--max 0: the policy wants at least 1"),
+            ("@trace.csv --plot @none/plot.svg", "plot.svg: No such file"),
+            ("@trace.csv --jitter 101", "101"),
+        ];
+        for (line, expected) in refused {
+            let error = folder.run(line).unwrap_err();
+            assert!(error.contains(expected), "{line}: {error}");
+        }
+    }
+}

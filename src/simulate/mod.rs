@@ -10,6 +10,8 @@ mod node;
 mod outcome;
 mod plot;
 mod rules;
+#[cfg(test)]
+mod tests;
 mod trace;
 
 pub use self::cluster::{Model, play};
