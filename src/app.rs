@@ -11,33 +11,26 @@ use log::{info, warn};
 use pingora::apps::HttpServerOptions;
 use pingora::proxy::HttpProxy;
 use pingora::server::configuration::ServerConf;
-use pingora::server::{ListenFds, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
-use pingora::services::Service;
+use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::admin::Admin;
 use crate::classify::Classifier;
 use crate::config::{AccessLog, Affinity, Config, Listener, Secret};
-use crate::discovery;
+use crate::control::Control;
 use crate::edge::{
     Acceptor, Answer, Answering, BindError, Drain, Edge, Entrance, Gate, Policy, Socket, TlsError, Unwatched, bind,
 };
-use crate::health;
 use crate::limits;
 use crate::observe::access::AccessWriter;
 use crate::observe::metrics::Metrics;
 use crate::proxy::{Door, MAX_ATTEMPTS, Observed, Proxy, Shared};
-use crate::registry::Registry;
-use crate::throttle::Throttle;
+use crate::registry::{Registry, Setup};
 use crate::upstream::TrustStore;
 
 /// How long clients of the admin listener and of stub nodes are waited for, whatever they do.
 const OPERATORS_PATIENCE: Duration = Duration::from_secs(60);
-
-/// How long clients wait at the start for pools without a member, and how often these are looked at.
-const START_PATIENCE: Duration = Duration::from_secs(2);
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// Why the program cannot start. The text says what to do.
 #[derive(Debug)]
@@ -117,8 +110,7 @@ impl App {
     /// # Errors
     /// See [`StartError`]. Nothing is left open.
     pub fn balancer(config: Config) -> Result<Self, StartError> {
-        let classifier = Classifier::new(&config);
-        App::balancer_with(config, classifier)
+        App::balancer_with(config, None)
     }
 
     /// As [`App::balancer`], but everything goes to the workers: see [`Classifier::unclassified`].
@@ -127,25 +119,23 @@ impl App {
     /// As [`App::balancer`].
     #[doc(hidden)]
     pub fn unclassified(config: Config) -> Result<Self, StartError> {
-        App::balancer_with(config, Classifier::unclassified())
+        App::balancer_with(config, Some(Classifier::unclassified()))
     }
 
-    fn balancer_with(config: Config, classifier: Classifier) -> Result<Self, StartError> {
-        let config = Arc::new(config);
+    fn balancer_with(config: Config, classifier: Option<Classifier>) -> Result<Self, StartError> {
         let threads = config.server.threads.unwrap_or_else(available_threads);
         let metrics = Arc::new(Metrics::new().map_err(|e| StartError::Metrics(e.to_string()))?);
-        let trust = Arc::new(TrustStore::load(&config).map_err(StartError::Trust)?);
+        let trust = TrustStore::load(&config, &TrustStore::default()).map_err(StartError::Trust)?;
         let access = AccessWriter::open(&config.server.access_log, metrics.access_lines_lost().clone())
             .map_err(|e| StartError::AccessLog(config.server.access_log.clone(), e))?;
         let access = Arc::new(access);
-        let registry = Arc::new(Registry::new(
-            config.clone(),
-            classifier,
-            metrics.clone(),
-            &affinity_keys(&config),
-            Instant::now(),
-            seed(),
-        ));
+        let mut setup = Setup::new(config, trust, &metrics);
+        if let Some(classifier) = classifier {
+            setup.classifier = Arc::new(classifier);
+        }
+        let config = setup.config.clone();
+        let registry =
+            Arc::new(Registry::new(setup, metrics.clone(), own_affinity_keys(&config), Instant::now(), seed()));
 
         let open_files = limits::raise_open_files();
         limits::warn_if_low(open_files);
@@ -153,9 +143,7 @@ impl App {
         let mut app = App::empty(config.server.grace, most, server_conf(&config));
         app.access = Some(access.clone());
         let observed = Observed { access, metrics: metrics.clone() };
-        let throttle = Arc::new(Throttle::new(&config, &metrics));
-        let drain = app.drain.clone();
-        let shared = Shared { registry: registry.clone(), trust: trust.clone(), observed, drain, throttle };
+        let shared = Shared { registry: registry.clone(), observed, drain: app.drain.clone() };
         let opened = watch::Sender::new(false);
         let mut edges: Vec<Vec<Entrance<HttpProxy<Proxy>>>> = (0..threads).map(|_| Vec::new()).collect();
         for listener in &config.listeners {
@@ -165,9 +153,9 @@ impl App {
             let edge = Edge::new(format!("edge-{thread}"), entrances, app.drain.clone(), opened.subscribe());
             app.server.add_service(edge);
         }
-        let admin = Admin::new(registry.clone(), metrics, app.drain.clone(), config.admin.allow.clone());
+        let admin = Admin::new(registry.clone(), metrics, app.drain.clone());
         app.answer("admin", &config.admin.bind, admin)?;
-        app.server.add_service(Control { registry, trust, opened });
+        app.server.add_service(Control::new(registry, opened));
         Ok(app)
     }
 
@@ -182,10 +170,10 @@ impl App {
         let gate = Arc::new(Gate::new(&listener.limits));
         let door = Door::new(listener.name.clone(), shared.observed.clone());
         let policy = Arc::new(Policy::of(listener, gate.clone(), Box::new(door)));
-        let listener = Arc::new(listener.clone());
         // One proxy for each thread: its idle connections to nodes are the thread's own.
-        let proxy = || Proxy::new(listener.clone(), gate.clone(), shared.clone());
-        let proxies: Vec<_> = edges.iter().map(|_| Arc::new(http_proxy(proxy(), &self.server.configuration))).collect();
+        let proxy = |_| Proxy::new(listener.name.clone(), gate.clone(), shared.clone());
+        let proxies = edges.iter().filter_map(proxy); // all of them: the registry has the same configuration
+        let proxies: Vec<_> = proxies.map(|proxy| Arc::new(http_proxy(proxy, &self.server.configuration))).collect();
         for &address in &listener.bind {
             let sockets = bind(listener.name.as_str(), address, edges.len())?;
             self.note_open(sockets.first())?;
@@ -266,20 +254,21 @@ impl App {
     }
 }
 
-/// The keys of affinity cookies. If the configuration has none, cookies are worth as much as this process lasts.
-fn affinity_keys(config: &Config) -> Vec<Secret> {
-    let pools = config.clusters.iter().flat_map(|cluster| &cluster.pools);
-    if !config.affinity_keys.is_empty() || !pools.into_iter().any(|pool| matches!(pool.affinity, Affinity::Cookie(_))) {
-        return config.affinity_keys.clone();
-    }
+/// The keys of affinity cookies for as long as the configuration has none. Such cookies are worth as much as this process
+/// lasts.
+fn own_affinity_keys(config: &Config) -> Vec<Secret> {
+    let mut pools = config.clusters.iter().flat_map(|cluster| &cluster.pools);
+    let needed = config.affinity_keys.is_empty() && pools.any(|pool| matches!(pool.affinity, Affinity::Cookie(_)));
     let mut key = [0; 32];
     match random(&mut key) {
         Ok(()) => {
-            info!("affinity: no keys are configured, so sessions may move when the balancer is restarted");
+            if needed {
+                info!("affinity: no keys are configured, so sessions may move when the balancer is restarted");
+            }
             vec![Secret::new(key)]
         }
         Err(e) => {
-            warn!("affinity: no keys are configured, and none can be made ({e}): sessions are not kept");
+            warn!("affinity: a key cannot be made ({e}): without configured ones sessions are not kept");
             Vec::new()
         }
     }
@@ -332,49 +321,6 @@ fn http_proxy(proxy: Proxy, conf: &Arc<ServerConf>) -> HttpProxy<Proxy> {
     proxy
 }
 
-/// Probes, agents and name resolution: everything that reports to the registry.
-struct Control {
-    registry: Arc<Registry>,
-    trust: Arc<TrustStore>,
-    /// Told when clients may be let in.
-    opened: watch::Sender<bool>,
-}
-
-impl Control {
-    /// Returns when every pool has a member that may be asked, or when waiting has been long enough: names have to be
-    /// resolved first, and requests that came before would get 503.
-    async fn some_member_everywhere(&self) {
-        let missing = || self.registry.snapshot().pools().any(|view| view.ready() == 0);
-        let begun = tokio::time::Instant::now();
-        // Bounded, and once a process: nobody tells when a snapshot is published.
-        while missing() && begun.elapsed() < START_PATIENCE {
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
-    }
-}
-
-#[async_trait]
-impl Service for Control {
-    async fn start_service(&mut self, _: Option<ListenFds>, mut shutdown: ShutdownWatch, _: usize) {
-        discovery::dns::start(&self.registry);
-        health::active::start(&self.registry, &self.trust);
-        health::agent::start(&self.registry);
-        health::outliers::start(&self.registry);
-        self.some_member_everywhere().await;
-        self.opened.send_replace(true);
-        // The tasks run until this service's runtime ends; an error means that the server is gone.
-        let _ = shutdown.wait_for(|&stopping| stopping).await;
-    }
-
-    fn name(&self) -> &str {
-        "control"
-    }
-
-    fn threads(&self) -> Option<usize> {
-        Some(1)
-    }
-}
-
 /// When and how the process stops.
 struct Stop {
     open: Vec<Open>,
@@ -405,6 +351,7 @@ impl ShutdownSignalWatch for Stop {
         self.drain.begin();
         tokio::select! {
             () = self.drain.emptied() => info!("all connections are finished"),
+            // The end of the wait for connections, which the drain ends earlier when it can.
             () = tokio::time::sleep(self.grace) => {
                 warn!("the grace period is over; {} connections are cut off", self.drain.open());
             }

@@ -3,8 +3,9 @@
 //! A [`Node`] lives as long as the node is configured. A new snapshot of the pools refers to the same nodes, so that
 //! counts survive every change around them.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{ClusterName, Endpoint, NodeId};
@@ -47,7 +48,7 @@ pub struct Node {
     /// By [`Endpoint::index`]: an endpoint has threads of its own, whichever role a request is for.
     gauges: [Arc<Gauge>; 2],
     /// By [`Endpoint::index`]: where requests wait for room on it. Empty where there is always room.
-    queues: [OnceLock<Vec<Arc<Queue>>>; 2],
+    queues: [ArcSwap<Vec<Arc<Queue>>>; 2],
     sessions_left: SessionsLeft,
 }
 
@@ -83,15 +84,22 @@ impl Node {
         &self.sessions_left
     }
 
-    /// Says where requests wait for room on an endpoint. Counts the first time only.
-    pub fn wait_in(&self, endpoint: Endpoint, queues: Vec<Arc<Queue>>) {
-        // An error means that it is known already.
-        let _ = self.queues[endpoint.index()].set(queues);
+    /// Says where requests wait for room on an endpoint from now on. The queues that it said before stay as long as
+    /// somebody waits there: for a pool that is gone, on a node that is not.
+    pub fn wait_in(&self, endpoint: Endpoint, mut queues: Vec<Arc<Queue>>) {
+        let known = self.queues[endpoint.index()].load();
+        let left =
+            known.iter().filter(|known| known.waiting() > 0 && !queues.iter().any(|new| Arc::ptr_eq(new, known)));
+        queues.extend(left.cloned().collect::<Vec<_>>());
+        let same = known.len() == queues.len() && known.iter().zip(&queues).all(|(a, b)| Arc::ptr_eq(a, b));
+        if !same {
+            self.queues[endpoint.index()].store(Arc::new(queues));
+        }
     }
 
     /// Tells those who wait that an endpoint has room for one more.
     fn released(&self, endpoint: Endpoint) {
-        self.queues[endpoint.index()].get().into_iter().flatten().for_each(|queue| queue.released());
+        self.queues[endpoint.index()].load().iter().for_each(|queue| queue.released());
     }
 
     /// Requests that have been given to the node and are not finished, over all its roles and endpoints.
@@ -118,6 +126,13 @@ impl Lease {
     /// The node that the request is on.
     pub fn node(&self) -> &Arc<Node> {
         &self.node
+    }
+
+    /// Takes in that the request was there as a whole at `now`: see [`InFlight::received`].
+    pub fn received(&mut self, now: Moment) {
+        if let Some(in_flight) = &mut self.in_flight {
+            in_flight.received(now);
+        }
     }
 
     /// Takes in that the header of the answer came at `now`. Only the first time counts.

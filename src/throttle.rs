@@ -5,6 +5,7 @@
 //! that of the last whole window is taken in, as far as the present one has not replaced it.
 
 use std::hash::Hash;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -34,7 +35,7 @@ struct Compiled {
     role: Option<Role>,
     path: Option<Box<[u8]>>,
     body: Option<BodyLimit>,
-    rate: Option<Counter>,
+    rate: Option<Arc<Counter>>,
 }
 
 /// Counts in windows of equal length, one after the other.
@@ -77,7 +78,18 @@ pub struct TooMany<'a> {
 impl Throttle {
     /// Compiles the rules of a configuration.
     pub fn new(config: &Config, metrics: &Metrics) -> Self {
-        let compiled = |rule| Compiled::new(rule, &config.clusters, metrics);
+        Throttle::compile(config, metrics, |_| None)
+    }
+
+    /// The same for the next configuration: the rules that are in both go on counting.
+    pub fn renewed(&self, before: &Config, config: &Config, metrics: &Metrics) -> Self {
+        // The rules of `self` are those of `before`, in their order.
+        let known = before.rules.iter().zip(&self.rules);
+        Throttle::compile(config, metrics, |rule| known.clone().find(|(known, _)| *known == rule)?.1.rate.clone())
+    }
+
+    fn compile(config: &Config, metrics: &Metrics, mut known: impl FnMut(&Rule) -> Option<Arc<Counter>>) -> Self {
+        let compiled = |rule| Compiled::new(rule, &config.clusters, metrics, known(rule));
         Throttle { rules: config.rules.iter().map(compiled).collect() }
     }
 
@@ -150,9 +162,10 @@ impl ListenerRules {
 }
 
 impl Compiled {
-    fn new(rule: &Rule, clusters: &[Cluster], metrics: &Metrics) -> Self {
+    fn new(rule: &Rule, clusters: &[Cluster], metrics: &Metrics, known: Option<Arc<Counter>>) -> Self {
         let cluster = rule.cluster.as_ref().and_then(|name| clusters.iter().position(|known| known.name == *name));
-        let rate = rule.rate.clone().map(|limit| Counter::new(limit, metrics.rate_limited(&rule.name)));
+        let new = || Some(Arc::new(Counter::new(rule.rate.clone()?, metrics.rate_limited(&rule.name))));
+        let rate = known.or_else(new);
         Compiled {
             name: rule.name.as_str().to_owned(),
             cluster,

@@ -15,29 +15,45 @@ use crate::pool::{Member, Pool};
 /// Certificates that nodes are verified with, as Pingora takes them.
 type Authorities = Arc<Box<[X509]>>;
 
-/// The certificate files of all endpoints, read once.
+/// The certificate files of all endpoints, read once for each configuration.
 #[derive(Default)]
 pub struct TrustStore {
-    authorities: AHashMap<PathBuf, Authorities>,
+    files: AHashMap<PathBuf, File>,
+}
+
+/// What a file held.
+struct File {
+    pem: Vec<u8>,
+    authorities: Authorities,
 }
 
 impl TrustStore {
-    /// Reads the files that `config` names.
+    /// Reads the files that `config` names. What is in them that was in `before` is taken from there, so that it can be
+    /// told by [`TrustStore::trusts_as`] that it is the same.
     ///
     /// # Errors
     /// Every file that cannot be read or holds no certificate, one sentence each.
-    pub fn load(config: &Config) -> Result<Self, Vec<String>> {
+    pub fn load(config: &Config, before: &TrustStore) -> Result<Self, Vec<String>> {
         let endpoints = config.clusters.iter().flat_map(|cluster| &cluster.endpoints);
         let files = endpoints.filter_map(|endpoint| endpoint.tls.as_ref()?.ca.as_ref());
         let mut store = TrustStore::default();
         let mut problems = Vec::new();
         for file in files {
-            match read_authorities(file) {
-                Ok(authorities) => drop(store.authorities.insert(file.clone(), authorities)),
+            match read_authorities(file, before.files.get(file)) {
+                Ok(read) => drop(store.files.insert(file.clone(), read)),
                 Err(e) => problems.push(format!("{}: {e}", file.display())),
             }
         }
         if problems.is_empty() { Ok(store) } else { Err(problems) }
+    }
+
+    /// Whether nodes that are verified so are verified against the same certificates by both.
+    pub fn trusts_as(&self, other: &TrustStore, tls: Option<&UpstreamTls>) -> bool {
+        let Some(file) = tls.and_then(|tls| tls.ca.as_ref()) else { return true };
+        match (self.files.get(file), other.files.get(file)) {
+            (Some(one), Some(other)) => Arc::ptr_eq(&one.authorities, &other.authorities),
+            (one, other) => one.is_none() && other.is_none(),
+        }
     }
 
     /// What Pingora needs to connect to a member.
@@ -76,7 +92,7 @@ impl TrustStore {
         *sni = server_name(tls, host);
         options.verify_cert = tls.verify;
         options.verify_hostname = tls.verify;
-        options.ca = tls.ca.as_ref().and_then(|file| self.authorities.get(file)).cloned();
+        options.ca = tls.ca.as_ref().and_then(|file| self.files.get(file)).map(|file| file.authorities.clone());
     }
 }
 
@@ -89,11 +105,20 @@ pub(crate) fn server_name(tls: &UpstreamTls, host: &NodeHost) -> String {
     }
 }
 
-fn read_authorities(file: &Path) -> io::Result<Authorities> {
+fn read_authorities(file: &Path, before: Option<&File>) -> io::Result<File> {
     let pem = std::fs::read(file)?;
+    if let Some(before) = before.filter(|before| before.pem == pem) {
+        return Ok(File { pem, authorities: before.authorities.clone() });
+    }
     let certificates = X509::stack_from_pem(&pem).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
     if certificates.is_empty() {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "holds no certificate in PEM form"));
     }
-    Ok(Arc::new(certificates.into_boxed_slice()))
+    Ok(File { pem, authorities: Arc::new(certificates.into_boxed_slice()) })
+}
+
+impl std::fmt::Debug for TrustStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.files.keys()).finish()
+    }
 }

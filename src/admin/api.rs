@@ -78,6 +78,7 @@ impl Api {
         client: Option<SocketAddr>,
         now: Instant,
     ) -> Result<Call, Problem> {
+        self.guard.renew(&self.registry.config().admin.tokens);
         self.guard.check_token(&request.headers).map_err(|refused| self.guard.refuse(refused, client, now))?;
         let (route, parameters) = match route::find(&ROUTES, &request.method, request.uri.path()) {
             Found::Route(route, parameters) => (route, parameters),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue, ORIGIN, WWW_AUTHENTICATE};
 use http::{HeaderName, StatusCode};
 use log::{error, warn};
@@ -23,12 +24,19 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Lets those in who have a token.
 pub(super) struct Guard {
-    digests: Vec<Digest>,
+    tokens: ArcSwap<Tokens>,
     metrics: Arc<Metrics>,
     quiet: Quiet,
 }
 
 type Digest = [u8; 32];
+
+/// The tokens of a configuration, and what they are compared by.
+#[derive(Default)]
+struct Tokens {
+    known: Vec<Secret>,
+    digests: Vec<Digest>,
+}
 
 /// Why a request may not be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,16 +55,26 @@ pub(super) enum Refused {
 
 impl Guard {
     pub(super) fn new(tokens: &[Secret], metrics: Arc<Metrics>) -> Self {
+        let guard = Guard { tokens: ArcSwap::default(), metrics, quiet: Quiet::default() };
+        guard.renew(tokens);
+        guard
+    }
+
+    /// Goes by these tokens from here on.
+    pub(super) fn renew(&self, tokens: &[Secret]) {
+        if self.tokens.load().known == tokens {
+            return;
+        }
         let digests: Vec<Digest> = tokens.iter().filter_map(|token| digest(token.expose())).collect();
         if digests.len() < tokens.len() {
             error!("admin: {} tokens cannot be used for lack of memory", tokens.len() - digests.len());
         }
-        Guard { digests, metrics, quiet: Quiet::default() }
+        self.tokens.store(Arc::new(Tokens { known: tokens.to_vec(), digests }));
     }
 
     /// Whether the headers have a token that may ask.
     pub(super) fn check_token(&self, headers: &HeaderMap) -> Result<(), Refused> {
-        if self.digests.is_empty() {
+        if self.tokens.load().digests.is_empty() {
             return Err(Refused::NoTokens);
         }
         let mut values = headers.get_all(AUTHORIZATION).iter();
@@ -70,7 +88,11 @@ impl Guard {
     fn knows(&self, token: &[u8]) -> bool {
         let Some(offered) = digest(token) else { return false };
         let differences = |known: &Digest| known.iter().zip(&offered).fold(0, |bits, (a, b)| bits | (a ^ b));
-        self.digests.iter().fold(false, |found, known| found | (std::hint::black_box(differences(known)) == 0))
+        self.tokens
+            .load()
+            .digests
+            .iter()
+            .fold(false, |found, known| found | (std::hint::black_box(differences(known)) == 0))
     }
 
     /// Counts and logs a refusal, and puts it in words.

@@ -11,10 +11,9 @@ use super::api::{Api, Request};
 use super::body;
 use super::problem::{Kind, Problem};
 use super::reply::Reply;
-use crate::config::Cluster;
 use crate::ids::{ClusterName, Endpoint, Name, NodeId, Role};
 use crate::member::AdminState;
-use crate::registry::{NodeIndex, ShownMember, ShownNode};
+use crate::registry::{NodeKey, ShownMember, ShownNode};
 
 /// All members.
 #[derive(Serialize)]
@@ -115,11 +114,11 @@ struct Wanted {
 
 /// `GET /api/v1/members`
 pub(super) fn list(api: &Api, request: &Request<'_>) -> Result<Reply, Problem> {
-    let cluster = |(index, cluster): (usize, &Cluster)| ShownCluster {
+    let cluster = |cluster: &crate::config::Cluster| ShownCluster {
         name: cluster.name.clone(),
         pools: api
             .registry
-            .shown_pools(Some(index), request.now)
+            .shown_pools(Some(&cluster.name), request.now)
             .into_iter()
             .map(|shown| Pool {
                 role: shown.pool.role,
@@ -130,33 +129,33 @@ pub(super) fn list(api: &Api, request: &Request<'_>) -> Result<Reply, Problem> {
             })
             .collect(),
     };
-    let all = All { clusters: api.registry.config().clusters.iter().enumerate().map(cluster).collect() };
+    let all = All { clusters: api.registry.config().clusters.iter().map(cluster).collect() };
     Ok(json(&all))
 }
 
 /// `GET /api/v1/clusters/{cluster}/nodes/{node}`
 pub(super) fn show(api: &Api, request: &Request<'_>) -> Result<Reply, Problem> {
-    let index = find(api, request)?;
-    Ok(json(&node(api, index, request.now)?))
+    let key = find(api, request)?;
+    Ok(json(&node(api, key, request.now)?))
 }
 
 /// `PUT /api/v1/clusters/{cluster}/nodes/{node}/state`
 pub(super) fn set_state(api: &Api, request: &Request<'_>) -> Result<Reply, Problem> {
-    let index = find(api, request)?;
+    let key = find(api, request)?;
     let Wanted { state } = body::object(request.body, &["state"])?;
     let words = AdminState::ALL.map(AdminState::as_str);
     let wanted = AdminState::ALL.into_iter().find(|known| known.as_str() == state);
     let wanted = wanted.ok_or_else(|| body::not_as_expected(format!("there is no state {state:?}")).allowed(words))?;
-    let mut before = node(api, index, request.now)?;
+    let mut before = node(api, key, request.now)?;
     // Somebody may have changed it in between.
-    before.known.admin_state = api.registry.set_admin_state(index, wanted, request.now).ok_or_else(vanished)?;
+    before.known.admin_state = api.registry.set_admin_state(key, wanted, request.now).ok_or_else(vanished)?;
     if before.known.admin_state != wanted {
         api.metrics.admin_change(wanted);
         let who = request.client.map_or_else(|| "somebody".to_owned(), |client| client.to_string());
         let from = before.known.admin_state.as_str();
         info!("admin: {who} sets {}/{} from {from} to {}", before.cluster, before.known.id, wanted.as_str());
     }
-    let after = node(api, index, request.now)?;
+    let after = node(api, key, request.now)?;
     Ok(json(&Changed { before, after }))
 }
 
@@ -165,21 +164,21 @@ fn json(value: &impl Serialize) -> Reply {
 }
 
 /// The node that the path names.
-fn find(api: &Api, request: &Request<'_>) -> Result<NodeIndex, Problem> {
+fn find(api: &Api, request: &Request<'_>) -> Result<NodeKey, Problem> {
     let [cluster, node] = request.parameters else { return Err(vanished()) }; // the paths of all callers have both
-    let clusters = &api.registry.config().clusters;
-    let index = clusters.iter().position(|known| known.name.as_str() == cluster).ok_or_else(|| {
+    let config = api.registry.config();
+    let known = config.clusters.iter().find(|known| known.name.as_str() == cluster).ok_or_else(|| {
         let kind = Kind("unknown-cluster", "There is no such cluster");
         let problem = Problem::new(StatusCode::NOT_FOUND, kind, format!("there is no cluster {cluster:?}"));
-        problem.allowed(clusters.iter().map(|cluster| &cluster.name))
+        problem.allowed(config.clusters.iter().map(|cluster| &cluster.name))
     })?;
-    let nodes = clusters.get(index).map_or(&[] as &[_], |cluster| &cluster.nodes);
-    let position = nodes.iter().position(|known| known.id.as_str() == node).ok_or_else(|| {
+    let nodes = &known.nodes;
+    let node = nodes.iter().find(|known| known.id.as_str() == node).ok_or_else(|| {
         let kind = Kind("unknown-node", "There is no such node");
         let problem = Problem::new(StatusCode::NOT_FOUND, kind, format!("cluster {cluster} has no node {node:?}"));
         problem.allowed(nodes.iter().map(|node| &node.id))
     })?;
-    Ok(NodeIndex { cluster: index, node: position })
+    api.registry.node(&known.name, &node.id).ok_or_else(vanished)
 }
 
 /// A node that was there a moment ago.
@@ -187,11 +186,11 @@ fn vanished() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, Kind("unknown-node", "There is no such node"), "the node is gone")
 }
 
-fn node(api: &Api, index: NodeIndex, now: Instant) -> Result<Node, Problem> {
-    let shown = api.registry.shown_node(index).ok_or_else(vanished)?;
+fn node(api: &Api, key: NodeKey, now: Instant) -> Result<Node, Problem> {
+    let shown = api.registry.shown_node(key).ok_or_else(vanished)?;
     let id = shown.node.id();
     let mut members = Vec::new();
-    for pool in api.registry.shown_pools(Some(index.cluster), now) {
+    for pool in api.registry.shown_pools(Some(shown.node.cluster()), now) {
         members.extend(pool.members.iter().filter(|member| member.node.node.id() == id).map(|member| NodeMember {
             role: pool.pool.role,
             endpoint: pool.pool.endpoint,

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
-use ipnet::IpNet;
+use parking_lot::Mutex;
 use pingora::Result;
 use pingora::protocols::http::ServerSession;
 
@@ -35,11 +35,11 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Answers about the state of these; metrics only to this machine and to `allow`, the API only to those who have one
-    /// of the configured tokens.
-    pub fn new(registry: Arc<Registry>, metrics: Arc<Metrics>, drain: Arc<Drain>, allow: Vec<IpNet>) -> Self {
+    /// Answers about the state of these; metrics only to this machine and to whom the configuration names, the API only to
+    /// those who have one of its tokens.
+    pub fn new(registry: Arc<Registry>, metrics: Arc<Metrics>, drain: Arc<Drain>) -> Self {
         let api = Api::new(registry.clone(), metrics.clone());
-        Admin { pages: Pages { registry, metrics, drain, allow }, api }
+        Admin { pages: Pages { registry, metrics, drain, showing: Mutex::new(()) }, api }
     }
 
     async fn ask_api(&self, session: &mut ServerSession) -> Result<Reply> {

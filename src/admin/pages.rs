@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::{Method, StatusCode};
-use ipnet::IpNet;
 use log::error;
+use parking_lot::Mutex;
 use pingora::protocols::http::ServerSession;
 
 use super::reply::Reply;
@@ -19,8 +19,8 @@ pub(super) struct Pages {
     pub(super) registry: Arc<Registry>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) drain: Arc<Drain>,
-    /// Who may read the metrics, besides this machine.
-    pub(super) allow: Vec<IpNet>,
+    /// Held while the metrics are shown.
+    pub(super) showing: Mutex<()>,
 }
 
 impl Pages {
@@ -41,7 +41,9 @@ impl Pages {
 
     fn may_read_metrics(&self, session: &ServerSession) -> bool {
         let client = session.client_addr().and_then(|address| address.as_inet()).map(|client| client.ip());
-        client.is_some_and(|ip| ip.is_loopback() || self.allow.iter().any(|network| network.contains(&ip)))
+        let config = self.registry.config();
+        let is_allowed = |ip| config.admin.allow.iter().any(|network| network.contains(&ip));
+        client.is_some_and(|ip| ip.is_loopback() || is_allowed(ip))
     }
 
     /// 200 if some requests can be served: the process is not stopping, and some pool has a ready member. A pool without
@@ -63,6 +65,8 @@ impl Pages {
     }
 
     fn metrics(&self) -> (StatusCode, String) {
+        // One at a time, so that nobody sees what another one has begun.
+        let _shown = self.showing.lock();
         self.show_nodes(Instant::now());
         self.metrics.process(self.drain.open(), self.registry.snapshot().generation);
         match self.metrics.render() {
@@ -76,6 +80,7 @@ impl Pages {
 
     /// Brings up to date what is looked up when it is asked for.
     fn show_nodes(&self, now: Instant) {
+        self.metrics.begin_nodes();
         for node in self.registry.nodes() {
             self.metrics.in_flight(node.cluster(), node.id(), node.in_flight());
             let left = node.sessions_left().left(now).map_or(0, |left| left.sessions);

@@ -6,8 +6,9 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::classify::Classifier;
 use crate::config::Secret;
+use crate::registry::Setup;
+use crate::upstream::TrustStore;
 
 const TOKEN: &str = "a-token-for-tests";
 
@@ -31,8 +32,9 @@ clusters:
 fn api() -> Api {
     let mut config = crate::config::parse(CLUSTER, Path::new(".")).unwrap_or_else(|p| panic!("{p}")).config;
     config.admin.tokens = vec![Secret::new(TOKEN.as_bytes())];
-    let (metrics, classifier) = (Arc::new(Metrics::new().unwrap()), Classifier::new(&config));
-    let registry = Registry::new(Arc::new(config), classifier, metrics.clone(), &[], Instant::now(), 1);
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let setup = Setup::new(config, TrustStore::default(), &metrics);
+    let registry = Registry::new(setup, metrics.clone(), Vec::new(), Instant::now(), 1);
     Api::new(Arc::new(registry), metrics)
 }
 

@@ -30,7 +30,7 @@ pub use self::reason::{Reason, Refusal};
 use self::rules::{Request, Rules, Tenant};
 pub use self::soap::looks_like_soap;
 use crate::admin_services::AdminTable;
-use crate::config::{Config, Serves};
+use crate::config::{Cluster, Config, Serves};
 use crate::ids::{Endpoint, PathMode, Role};
 
 /// What a request says about where it wants to go, and which listener it came to.
@@ -125,6 +125,31 @@ impl Classifier {
         }
         let clusters = config.clusters.iter().map(|cluster| Rules::new(cluster, Arc::clone(&built_in))).collect();
         Classifier { hosts, clusters, off: false }
+    }
+
+    /// Whether a classifier of `next` would decide as one of `before`, cluster by cluster.
+    pub fn is_same(before: &Config, next: &Config) -> bool {
+        fn facts(cluster: &Cluster) -> impl PartialEq + '_ {
+            // All of them are named, so that a new one has to be thought about.
+            let Cluster {
+                name,
+                product,
+                mode,
+                hosts,
+                services,
+                admin_services,
+                paths,
+                endpoints,
+                access,
+                nodes,
+                pools,
+                tenants,
+            } = cluster;
+            let _not_asked = (endpoints, access, nodes, pools, tenants);
+            (name, product, mode, hosts, services, admin_services, paths)
+        }
+        before.clusters.len() == next.clusters.len()
+            && before.clusters.iter().zip(&next.clusters).all(|(one, other)| facts(one) == facts(other))
     }
 
     /// Sends everything to the workers of the first cluster. No configuration and no command leads here: it is for tests

@@ -200,7 +200,7 @@ pub struct EndpointSettings {
 }
 
 /// How a node's certificate is verified.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[non_exhaustive]
 pub struct UpstreamTls {
     /// PEM file with the certificates to trust instead of the system's.
@@ -213,7 +213,7 @@ pub struct UpstreamTls {
 }
 
 /// What a health probe asks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum HealthProbe {
     /// Members count as up without being asked.
@@ -236,7 +236,7 @@ pub enum HealthProbe {
 }
 
 /// Which port of a node a health probe goes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ProbePort {
     /// The node's port of the endpoint that is judged.

@@ -21,7 +21,7 @@ pub(crate) use self::cluster::{
     RawUpstreamTls,
 };
 pub(crate) use self::listener::{RawClientTimeouts, RawCookies, RawLimits, RawListener, RawListenerTls, RawResponse};
-pub(crate) use self::pool::{RawHealthPolicy, RawPool};
+pub(crate) use self::pool::{RawHealthPolicy, RawPool, RawPools};
 pub(crate) use self::protect::{RawAgent, RawLoad, RawOutliers, RawQueue, RawRetry};
 pub(crate) use self::rules::RawRule;
 pub(crate) use self::scaling::{RawCoolDown, RawScale};

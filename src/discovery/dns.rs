@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use hickory_resolver::TokioResolver;
 use log::{error, info, warn};
 
-use crate::config::NodeHost;
-use crate::registry::{NodeIndex, Registry};
+use crate::registry::{NodeKey, Registry};
+use crate::tasks::Tasks;
 
 /// Bounds for the time between two look-ups of a name, whatever its time to live.
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -25,47 +25,57 @@ const WHILE_DOWN: Duration = Duration::from_secs(2);
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LONGEST_RETRY: Duration = Duration::from_secs(10);
 
-/// Starts a task for each node whose host is a name.
-pub fn start(registry: &Arc<Registry>) {
-    let named: Vec<(NodeIndex, String)> = named_nodes(registry);
-    if named.is_empty() {
-        return;
+/// The names of all nodes.
+pub struct Names {
+    registry: Arc<Registry>,
+    tasks: Tasks<NodeKey, String>,
+    /// `None` until the first name has to be resolved.
+    resolver: Option<Arc<TokioResolver>>,
+}
+
+impl Names {
+    /// Without any names.
+    pub fn new(registry: Arc<Registry>) -> Self {
+        Names { registry, tasks: Tasks::new(), resolver: None }
     }
+
+    /// Starts and stops to resolve as the newest configuration says: a task for each node whose host is a name. It must
+    /// be called where tasks can be started.
+    pub fn follow(&mut self) {
+        let named = self.registry.named();
+        if self.resolver.is_none() && !named.is_empty() {
+            self.resolver = resolver();
+        }
+        let Some(resolver) = &self.resolver else { return };
+        let registry = &self.registry;
+        self.tasks.follow(named, |key, name| follow(registry.clone(), resolver.clone(), *key, name.clone()));
+    }
+}
+
+fn resolver() -> Option<Arc<TokioResolver>> {
     let resolver = TokioResolver::builder_tokio().and_then(|mut builder| {
         // When to ask again is decided here.
         builder.options_mut().cache_size = 0;
         builder.build()
     });
-    let resolver = match resolver {
-        Ok(resolver) => Arc::new(resolver),
-        Err(e) => return error!("host names of nodes cannot be resolved: {e}"),
-    };
-    for (index, name) in named {
-        tokio::spawn(follow(registry.clone(), resolver.clone(), index, name));
+    match resolver {
+        Ok(resolver) => Some(Arc::new(resolver)),
+        Err(e) => {
+            error!("host names of nodes cannot be resolved: {e}");
+            None
+        }
     }
 }
 
-fn named_nodes(registry: &Registry) -> Vec<(NodeIndex, String)> {
-    let clusters = registry.config().clusters.iter().enumerate();
-    clusters
-        .flat_map(|(cluster, settings)| {
-            settings.nodes.iter().enumerate().filter_map(move |(node, settings)| match &settings.host {
-                NodeHost::Name(name) => Some((NodeIndex { cluster, node }, name.clone())),
-                NodeHost::Address(_) => None,
-            })
-        })
-        .collect()
-}
-
-/// Keeps the address of a node up to date until the process ends.
-async fn follow(registry: Arc<Registry>, resolver: Arc<TokioResolver>, index: NodeIndex, name: String) {
+/// Keeps the address of a node up to date until it is stopped.
+async fn follow(registry: Arc<Registry>, resolver: Arc<TokioResolver>, key: NodeKey, name: String) {
     let mut retry = FIRST_RETRY;
     loop {
         let good_for = match resolver.lookup_ip(name.as_str()).await {
             Ok(answer) => {
                 let addresses: Vec<IpAddr> = answer.iter().collect();
-                if let Some(address) = choose(registry.address(index), &addresses)
-                    && registry.record_address(index, address, std::time::Instant::now())
+                if let Some(address) = choose(registry.address(key), &addresses)
+                    && registry.record_address(key, address, std::time::Instant::now())
                 {
                     info!("{name} is {address}");
                 }
@@ -79,17 +89,17 @@ async fn follow(registry: Arc<Registry>, resolver: Arc<TokioResolver>, index: No
                 pause
             }
         };
-        wait(&registry, index, good_for).await;
+        wait(&registry, key, good_for).await;
     }
 }
 
 /// Waits until an answer is to be asked for again.
-async fn wait(registry: &Registry, index: NodeIndex, good_for: Duration) {
+async fn wait(registry: &Registry, key: NodeKey, good_for: Duration) {
     let asked = Instant::now();
     while let Some(left) = good_for.checked_sub(asked.elapsed()).filter(|left| !left.is_zero()) {
         // For as long as the answer is good, in pieces so that a node that goes down is looked for at once.
         tokio::time::sleep(left.min(WHILE_DOWN)).await;
-        if registry.is_down(index) {
+        if registry.is_down(key) {
             return;
         }
     }

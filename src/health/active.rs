@@ -3,7 +3,7 @@
 //! Every endpoint of every node has a task of its own, so that a node that hangs delays no other.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use ahash::AHashMap;
@@ -15,69 +15,127 @@ use pingora::{Error, ErrorType, OrErr, Result};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use super::{State, first_address, offset};
-use crate::config::{Cluster, HealthProbe, Node, ProbePort, UpstreamTls};
-use crate::ids::Endpoint;
-use crate::registry::{NodeIndex, Registry, probe_policy};
+use crate::config::{Cluster, HealthProbe, Node, NodeHost, ProbePort, UpstreamTls};
+use crate::ids::{ClusterName, Endpoint};
+use crate::registry::{NodeKey, Registry, probe_policy};
+use crate::tasks::Tasks;
 use crate::upstream::{TrustStore, server_name};
 
 type Checker = Arc<dyn HealthCheck + Send + Sync>;
 
-/// Starts a task for each endpoint of each node that some pool needs.
-pub fn start(registry: &Arc<Registry>, trust: &TrustStore) {
-    let mut checkers: AHashMap<(usize, Endpoint, String), Checker> = AHashMap::new();
-    let probed = registry.probed();
-    let count = probed.len();
-    for (position, (index, endpoint)) in probed.into_iter().enumerate() {
-        let config = registry.config();
-        let Some(cluster) = config.clusters.get(index.cluster) else { continue };
-        let Some(node) = cluster.nodes.get(index.node) else { continue };
-        let target = Target::new(cluster, node, endpoint);
-        let policy = probe_policy(cluster, index.node);
-        // A check holds a TLS context, which is not small: nodes with the same server name share one.
-        let key = (index.cluster, endpoint, target.server_name.clone());
-        let checker = checkers.entry(key).or_insert_with(|| target.checker(trust, policy.timeout, node));
-        let probe = Probe {
-            registry: registry.clone(),
-            index,
-            endpoint,
-            checker: checker.clone(),
-            port: target.port,
-            interval: policy.interval,
-            timeout: policy.timeout,
-            offset: offset(policy.interval, position, count),
-            name: format!("{}/{} {endpoint}", cluster.name, node.id),
-        };
-        tokio::spawn(probe.run());
+/// The probes of all nodes.
+pub struct Prober {
+    registry: Arc<Registry>,
+    tasks: Tasks<(NodeKey, Endpoint), Target>,
+    /// A check holds a TLS context, which is not small: nodes that are asked in the same way share one.
+    checks: AHashMap<Way, (Weak<dyn HealthCheck + Send + Sync>, Arc<TrustStore>)>,
+}
+
+/// What the probes of an endpoint of a node ask, where and when.
+struct Target {
+    way: Way,
+    host: NodeHost,
+    port: u16,
+    interval: Duration,
+    trust: Arc<TrustStore>,
+    /// For logs.
+    name: String,
+}
+
+/// How an endpoint is asked, wherever it is.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Way {
+    cluster: ClusterName,
+    endpoint: Endpoint,
+    probe: HealthProbe,
+    tls: Option<UpstreamTls>,
+    server_name: String,
+    timeout: Duration,
+}
+
+impl Prober {
+    /// Without any probes.
+    pub fn new(registry: Arc<Registry>) -> Self {
+        Prober { registry, tasks: Tasks::new(), checks: AHashMap::new() }
+    }
+
+    /// Starts and stops probes as the newest configuration says: a task for each endpoint of each node that some pool
+    /// needs. It must be called where tasks can be started.
+    pub fn follow(&mut self) {
+        let (setup, used) = self.registry.used();
+        let wanted = used.into_iter().filter_map(|used| {
+            let cluster = setup.config.clusters.get(used.cluster)?;
+            let target = Target::new(cluster, cluster.nodes.get(used.node)?, used.endpoint, &setup.trust);
+            (target.way.probe != HealthProbe::Off).then_some(((used.key, used.endpoint), target))
+        });
+        let Prober { registry, tasks, checks } = self;
+        tasks.follow(wanted, |&(key, endpoint), target| {
+            let probe = Probe {
+                registry: registry.clone(),
+                key,
+                endpoint,
+                checker: shared(checks, target),
+                port: target.port,
+                interval: target.interval,
+                timeout: target.way.timeout,
+                offset: offset(target.interval, 2 * key.0 + endpoint.index()),
+                name: target.name.clone(),
+            };
+            probe.run()
+        });
+        checks.retain(|_, (check, _)| check.strong_count() > 0);
     }
 }
 
-/// What a probe of an endpoint of a node asks.
-struct Target<'a> {
-    probe: &'a HealthProbe,
-    tls: Option<&'a UpstreamTls>,
-    port: u16,
-    server_name: String,
+/// The check of all targets that are asked in the same way.
+fn shared(
+    checks: &mut AHashMap<Way, (Weak<dyn HealthCheck + Send + Sync>, Arc<TrustStore>)>,
+    target: &Target,
+) -> Checker {
+    let known = checks.get(&target.way).filter(|(_, trust)| trust.trusts_as(&target.trust, target.way.tls.as_ref()));
+    known.and_then(|(check, _)| check.upgrade()).unwrap_or_else(|| {
+        let check = target.checker();
+        checks.insert(target.way.clone(), (Arc::downgrade(&check), target.trust.clone()));
+        check
+    })
 }
 
-impl<'a> Target<'a> {
-    fn new(cluster: &'a Cluster, node: &Node, endpoint: Endpoint) -> Self {
-        let probe = &cluster.endpoints[endpoint.index()].health;
+impl PartialEq for Target {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.way, &self.host, self.port, self.interval) == (&other.way, &other.host, other.port, other.interval)
+            && self.trust.trusts_as(&other.trust, self.way.tls.as_ref())
+    }
+}
+
+impl Target {
+    fn new(cluster: &Cluster, node: &Node, endpoint: Endpoint, trust: &Arc<TrustStore>) -> Self {
+        let probe = cluster.endpoints[endpoint.index()].health.clone();
         let port = match probe {
-            HealthProbe::Http { port, .. } => *port,
+            HealthProbe::Http { port, .. } => port,
             HealthProbe::Tcp | HealthProbe::Off => ProbePort::Own,
         };
-        let tls = cluster.probe_tls(endpoint);
-        let server_name = tls.map(|tls| server_name(tls, &node.host)).unwrap_or_default();
-        Target { probe, tls, port: port.on(node, endpoint), server_name }
+        let tls = cluster.probe_tls(endpoint).cloned();
+        let server_name = tls.as_ref().map(|tls| server_name(tls, &node.host)).unwrap_or_default();
+        let policy = probe_policy(cluster, node);
+        let timeout = policy.timeout;
+        Target {
+            way: Way { cluster: cluster.name.clone(), endpoint, probe, tls, server_name, timeout },
+            host: node.host.clone(),
+            port: port.on(node, endpoint),
+            interval: policy.interval,
+            trust: trust.clone(),
+            name: format!("{}/{} {endpoint}", cluster.name, node.id),
+        }
     }
 
-    fn checker(&self, trust: &TrustStore, timeout: Duration, node: &Node) -> Checker {
-        match self.probe {
+    fn checker(&self) -> Checker {
+        let Way { probe, tls, timeout, .. } = &self.way;
+        match probe {
             HealthProbe::Http { path, host, expect, .. } => {
                 let mut check = HttpHealthCheck::new(host, false);
-                check.peer_template.options.connection_timeout = Some(timeout);
-                check.peer_template.options.read_timeout = Some(timeout);
-                trust.secure(&mut check.peer_template, self.tls, &node.host);
+                check.peer_template.options.connection_timeout = Some(*timeout);
+                check.peer_template.options.read_timeout = Some(*timeout);
+                self.trust.secure(&mut check.peer_template, tls.as_ref(), &self.host);
                 check.req = probe_request(host, path).unwrap_or(check.req);
                 let expect = expect.clone();
                 check.validator = Some(Box::new(move |response| validate(response, &expect)));
@@ -85,8 +143,8 @@ impl<'a> Target<'a> {
             }
             HealthProbe::Tcp | HealthProbe::Off => {
                 let mut check = TcpHealthCheck::default();
-                check.peer_template.options.connection_timeout = Some(timeout);
-                trust.secure_tcp(&mut check.peer_template, self.tls, &node.host);
+                check.peer_template.options.connection_timeout = Some(*timeout);
+                self.trust.secure_tcp(&mut check.peer_template, tls.as_ref(), &self.host);
                 Arc::new(check)
             }
         }
@@ -111,7 +169,7 @@ fn validate(response: &ResponseHeader, expect: &[u16]) -> Result<()> {
 /// The probes of an endpoint of a node.
 struct Probe {
     registry: Arc<Registry>,
-    index: NodeIndex,
+    key: NodeKey,
     endpoint: Endpoint,
     checker: Checker,
     port: u16,
@@ -122,15 +180,15 @@ struct Probe {
 }
 
 impl Probe {
-    /// Probes at once, and then in every interval, until the process ends.
+    /// Probes at once, and then in every interval, until it is stopped.
     async fn run(self) {
-        let address = first_address(&self.registry, self.index).await;
+        let address = first_address(&self.registry, self.key).await;
         self.record(address, self.ask(address).await);
         let mut ticks = interval_at(Instant::now() + self.offset, self.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            if let Some(address) = self.registry.address(self.index) {
+            if let Some(address) = self.registry.address(self.key) {
                 self.record(address, self.ask(address).await);
             }
         }
@@ -146,7 +204,7 @@ impl Probe {
 
     fn record(&self, address: IpAddr, outcome: Result<()>) {
         let transition =
-            self.registry.record_probe(self.index, self.endpoint, address, outcome.is_ok(), Instant::now().into_std());
+            self.registry.record_probe(self.key, self.endpoint, address, outcome.is_ok(), Instant::now().into_std());
         match (transition, outcome) {
             (Some(transition), Ok(())) => {
                 info!("{}: {}, was {}", self.name, State::Up.as_str(), transition.from.as_str())

@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ahash::AHashMap;
 use log::{debug, info, warn};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -16,33 +17,47 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use super::{first_address, offset};
 use crate::config::AgentCheck;
-use crate::registry::{NodeIndex, Registry};
+use crate::registry::{NodeKey, Registry};
 use crate::report::agent::{AgentState, Contact, Heard, LONGEST, Reply, parse};
+use crate::tasks::Tasks;
 
-/// Starts a task for each node whose agent some pool wants to be asked.
-pub fn start(registry: &Arc<Registry>) {
-    let agents = registry.agents();
-    let count = agents.len();
-    for (position, (index, check)) in agents.into_iter().enumerate() {
-        let Some(cluster) = registry.config().clusters.get(index.cluster) else { continue };
-        let Some(node) = cluster.nodes.get(index.node) else { continue };
-        let agent = Agent {
-            registry: registry.clone(),
-            index,
-            check,
-            offset: offset(check.interval, position, count),
-            name: format!("{}/{} agent", cluster.name, node.id),
-            contact: Contact::default(),
-            unknown: None,
-        };
-        tokio::spawn(agent.run());
+/// The checks of the agents of all nodes.
+pub struct Agents {
+    registry: Arc<Registry>,
+    tasks: Tasks<NodeKey, AgentCheck>,
+}
+
+impl Agents {
+    /// Without any checks.
+    pub fn new(registry: Arc<Registry>) -> Self {
+        Agents { registry, tasks: Tasks::new() }
+    }
+
+    /// Starts and stops checks as the newest configuration says: a task for each node whose agent some pool wants to be
+    /// asked. It must be called where tasks can be started.
+    pub fn follow(&mut self) {
+        let asked = self.registry.agents();
+        let names: AHashMap<NodeKey, String> = asked.iter().map(|(key, name, _)| (*key, name.clone())).collect();
+        let Agents { registry, tasks } = self;
+        tasks.follow(asked.into_iter().map(|(key, _, check)| (key, check)), |key, check| {
+            let agent = Agent {
+                registry: registry.clone(),
+                key: *key,
+                check: *check,
+                offset: offset(check.interval, key.0),
+                name: format!("{} agent", names.get(key).map_or("", String::as_str)),
+                contact: Contact::default(),
+                unknown: None,
+            };
+            agent.run()
+        });
     }
 }
 
 /// The checks of a node's agent.
 struct Agent {
     registry: Arc<Registry>,
-    index: NodeIndex,
+    key: NodeKey,
     check: AgentCheck,
     offset: Duration,
     name: String,
@@ -52,15 +67,15 @@ struct Agent {
 }
 
 impl Agent {
-    /// Asks at once, and then in every interval, until the process ends.
+    /// Asks at once, and then in every interval, until it is stopped.
     async fn run(mut self) {
-        let address = first_address(&self.registry, self.index).await;
+        let address = first_address(&self.registry, self.key).await;
         self.ask(address).await;
         let mut ticks = interval_at(Instant::now() + self.offset, self.check.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            if let Some(address) = self.registry.address(self.index) {
+            if let Some(address) = self.registry.address(self.key) {
                 self.ask(address).await;
             }
         }
@@ -87,7 +102,7 @@ impl Agent {
             warn!("{}: says \"{word}\", which means nothing", self.name);
         }
         self.unknown.clone_from(&reply.unknown);
-        if let Some(state) = self.registry.record_agent(self.index, address, reply, now()) {
+        if let Some(state) = self.registry.record_agent(self.key, address, reply, now()) {
             self.tell(state, reply.description.as_deref());
         }
     }
@@ -98,7 +113,7 @@ impl Agent {
             warn!("{}: does not answer: {error}", self.name);
         }
         if heard == Some(Heard::NothingForLong)
-            && let Some(state) = self.registry.record_silent_agent(self.index, now())
+            && let Some(state) = self.registry.record_silent_agent(self.key, now())
         {
             self.tell(state, Some("it has been silent for long"));
         }

@@ -11,13 +11,11 @@ pub mod outliers;
 pub mod panic;
 pub mod passive;
 
-pub use self::outliers::log_ejection;
-
 use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::config::HealthPolicy;
-use crate::registry::{NodeIndex, Registry};
+use crate::registry::{NodeKey, Registry};
 
 /// How often a node without an address is looked at again.
 const UNRESOLVED_PAUSE: Duration = Duration::from_millis(100);
@@ -74,6 +72,12 @@ impl Health {
         Health { state: State::Up, against: 0, probed: false }
     }
 
+    /// The same endpoint, now that outcomes will come or will not come any more. Who was up without being asked is so
+    /// until a probe says otherwise.
+    pub const fn probed(self, probed: bool) -> Self {
+        if probed { Health { probed, ..self } } else { Health::unprobed() }
+    }
+
     /// The same endpoint at another address: nothing is known, unless it is never probed.
     pub const fn forget(self) -> Self {
         if self.probed { Health::unknown() } else { self }
@@ -109,21 +113,21 @@ impl Health {
 }
 
 /// Where a node is, as soon as that is known.
-async fn first_address(registry: &Registry, index: NodeIndex) -> IpAddr {
+async fn first_address(registry: &Registry, key: NodeKey) -> IpAddr {
     loop {
-        match registry.address(index) {
+        match registry.address(key) {
             Some(address) => return address,
-            // The resolver has its own rhythm; nothing can be asked before it has an answer.
+            // The resolver has its own rhythm, and tells nobody; nothing can be asked before it has an answer.
             None => tokio::time::sleep(UNRESOLVED_PAUSE).await,
         }
     }
 }
 
-/// When the one at a position of `count` is asked the second time, after the first round, which is at once: so all are
-/// spread over the interval.
-fn offset(interval: Duration, position: usize, count: usize) -> Duration {
-    let [share, count] = [position, count.max(1)].map(|number| u32::try_from(number).unwrap_or(u32::MAX));
-    (interval / count).saturating_mul(share).max(Duration::from_millis(1))
+/// When the one with a number is asked the second time, after the first time, which is at once: so all are spread over
+/// the interval, whatever numbers there are. Multiples of the golden ratio leave no gap much larger than the others.
+fn offset(interval: Duration, number: usize) -> Duration {
+    let share = (number as f64 * 0.618_033_988_749_894_9).fract(); // below 1, and exact enough for any number
+    interval.mul_f64(share).max(Duration::from_millis(1))
 }
 
 #[cfg(test)]
@@ -166,6 +170,28 @@ mod tests {
         ] {
             assert_eq!(play(outcomes), states, "{outcomes}");
         }
+    }
+
+    #[test]
+    fn probes_are_spread_over_the_interval() {
+        let second = Duration::from_secs(1);
+        for (first, count) in [(1, 10), (1000, 100), (77, 3)] {
+            let mut offsets: Vec<_> = (first..first + count).map(|number| offset(second, number)).collect();
+            offsets.sort();
+            let even = second / u32::try_from(count).unwrap();
+            let gaps = offsets.windows(2).map(|pair| pair[1] - pair[0]);
+            assert!(gaps.max().unwrap() < 2 * even, "{offsets:?}");
+            assert!(offsets.iter().all(|offset| *offset < second));
+        }
+    }
+
+    #[test]
+    fn who_was_up_without_being_asked_stays_so_until_a_probe_says_otherwise() {
+        let mut health = Health::unprobed().probed(true);
+        assert_eq!(health.state(), State::Up);
+        assert_eq!((0..POLICY.fall).filter_map(|_| health.record(false, &POLICY)).count(), 1);
+        assert_eq!(health.forget().state(), State::Unknown);
+        assert_eq!(health.probed(false), Health::unprobed());
     }
 
     #[test]

@@ -20,14 +20,18 @@ pub fn start(registry: &Arc<Registry>) {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // Until the process ends.
         loop {
-            ticks.tick().await;
+            tokio::select! {
+                _ = ticks.tick() => {}
+                // So that a member that fails is asked no more at once.
+                () = registry.news() => {}
+            }
             registry.tick(Instant::now()).iter().for_each(log_ejection);
         }
     });
 }
 
 /// A line of the log for a change of what the requests of a member tell.
-pub fn log_ejection(ejection: &Ejection) {
+fn log_ejection(ejection: &Ejection) {
     let Ejection { pool, node, change } = ejection;
     let name = format!("{}/{} {} {}", pool.cluster, pool.role, node.id(), pool.endpoint);
     match change.to {

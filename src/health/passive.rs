@@ -80,6 +80,9 @@ pub enum Why {
 }
 
 impl Why {
+    /// The words of those that eject.
+    pub const EJECTS: [&'static str; 4] = ["errors_in_a_row", "error_rate", "slow", "trial_failed"];
+
     /// The word used in logs and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -172,15 +175,6 @@ impl<K: Clone + Ord> Outliers<K> {
     /// Whether a member may be asked. `None` if it is not in the pool.
     pub fn standing(&self, member: &K) -> Option<Standing> {
         self.members.get(member).map(|known| known.standing)
-    }
-
-    /// When [`Outliers::tick`] has something to do again. Each change may bring this forward.
-    pub fn next(&self) -> Instant {
-        let ends = self.members.values().filter_map(|known| match known.standing {
-            Standing::Ejected { until } => Some(until),
-            Standing::Active | Standing::HalfOpen => None,
-        });
-        ends.fold(self.interval_end, Instant::min)
     }
 
     /// Decides about one member, after its [`Recorder`] or [`Trial`] has said that there is something to decide.

@@ -10,7 +10,7 @@ use prometheus::{
     Registry as Collected, TextEncoder,
 };
 
-use crate::health::passive::{Change, Standing};
+use crate::health::passive::{Change, Standing, Why};
 use crate::ids::{ClusterName, Endpoint, Name, NodeId, Role};
 use crate::member::AdminState;
 use crate::pool::Pool;
@@ -254,6 +254,28 @@ impl Metrics {
     /// Shows whether a node's endpoint is up.
     pub fn node_up(&self, cluster: &ClusterName, node: &NodeId, endpoint: Endpoint, up: bool) {
         self.node_up.with_label_values(&[cluster.as_str(), node.as_str(), endpoint.as_str()]).set(i64::from(up));
+    }
+
+    /// Takes the health of a node's endpoint out: nothing leads there any more.
+    pub fn forget_endpoint(&self, cluster: &ClusterName, node: &NodeId, endpoint: Endpoint) {
+        // An error here and below means that there was nothing to take out.
+        let _ = self.node_up.remove_label_values(&[cluster.as_str(), node.as_str(), endpoint.as_str()]);
+    }
+
+    /// Takes out what is counted of a node: it is gone. What is looked up when the metrics are asked for goes with
+    /// [`Metrics::begin_nodes`].
+    pub fn forget_node(&self, cluster: &ClusterName, node: &NodeId) {
+        for (role, reason) in Role::ALL.iter().flat_map(|role| Why::EJECTS.map(|reason| (role, reason))) {
+            let labels = [cluster.as_str(), role.as_str(), node.as_str(), reason];
+            let _ = self.ejections.remove_label_values(&labels);
+        }
+    }
+
+    /// Takes out what is shown of all nodes and pools, before those that there are now are shown.
+    pub fn begin_nodes(&self) {
+        for shown in [&self.in_flight, &self.member_state, &self.draining_sessions, &self.queued] {
+            shown.reset();
+        }
     }
 
     /// Shows how many requests a node is busy with.

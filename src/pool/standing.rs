@@ -8,7 +8,7 @@ use crate::health::passive;
 use crate::member::AdminState;
 
 /// What is known of a member as a whole. Of what holds at once, the first of: maintenance, down, draining, ejected or on
-/// trial, unknown, starting.
+/// trial, joining or unknown, starting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// It gets its share.
@@ -17,6 +17,8 @@ pub enum Standing {
     Starting(Duration),
     /// It was never probed.
     Unknown,
+    /// It was never probed, and came while others served: it waits for its first good probe.
+    Joining,
     /// Requests failed on it; it is not asked for a time.
     Ejected,
     /// Its ejection is over, and one request at a time may find out.
@@ -60,14 +62,24 @@ impl Standing {
     }
 
     /// Whether requests of sessions that it has may go on to it. Sessions move only when their member is gone, down or in
-    /// maintenance: on another one they would be lost.
+    /// maintenance: on another one they would be lost. Who has just come has none.
     pub fn keeps_sessions(self) -> bool {
-        !matches!(self, Standing::Down | Standing::Maintenance)
+        !matches!(self, Standing::Down | Standing::Maintenance | Standing::Joining)
+    }
+
+    /// Whether the same follows from both for a pool with this `slow_start`.
+    pub fn is_like(self, other: Standing, slow_start: Duration) -> bool {
+        match (self, other) {
+            (Standing::Starting(one), Standing::Starting(other)) => {
+                growth(one, slow_start) == growth(other, slow_start)
+            }
+            _ => self == other,
+        }
     }
 
     /// All that [`Standing::as_str`] returns.
-    pub const WORDS: [&'static str; 8] =
-        ["ready", "starting", "unknown", "ejected", "trial", "draining", "down", "maintenance"];
+    pub const WORDS: [&'static str; 9] =
+        ["ready", "starting", "unknown", "joining", "ejected", "trial", "draining", "down", "maintenance"];
 
     /// The word used in logs, in metrics and in the admin API.
     pub const fn as_str(self) -> &'static str {
@@ -75,6 +87,7 @@ impl Standing {
             Standing::Ready => "ready",
             Standing::Starting(_) => "starting",
             Standing::Unknown => "unknown",
+            Standing::Joining => "joining",
             Standing::Ejected => "ejected",
             Standing::Trial => "trial",
             Standing::Draining => "draining",
@@ -89,6 +102,8 @@ impl Standing {
 pub struct Contender {
     /// What is known of it.
     pub standing: Standing,
+    /// Whether it is to get no new sessions, whatever else is known of it.
+    pub draining: bool,
     /// Whether it is asked only if no other member can be.
     pub backup: bool,
     /// Its weight, times what its agent says in percent.
@@ -109,8 +124,8 @@ const STEPS: u32 = 10;
 
 /// The share of each member of new requests: a weight, 0 for those that get none.
 ///
-/// Members that were never probed count only if none is up, so that a start does not wait for the first probe. Backup
-/// members count only if no other one does.
+/// Members that were never probed count only if none is up, so that a start does not wait for the first probe; those that
+/// are joining do not count at all. Backup members count only if no other one does.
 pub fn shares(members: &[Contender], rules: &Rules) -> Vec<u32> {
     // An ejected member is better than nobody, but not better than a backup.
     let mut groups = [(false, true), (true, true), (false, false), (true, false)]
@@ -144,18 +159,35 @@ pub fn growth(up_for: Duration, slow_start: Duration) -> u32 {
     (done * f64::from(STEPS)).clamp(1.0, f64::from(STEPS)) as u32 // 1 to 10
 }
 
-/// Who gets a share of the backup members, or of the others. Nobody if `some_good`
-/// has to be among them and none is.
+/// The share of each member of the sessions that a hash gives to members, for the [`shares`] of new requests.
+///
+/// Sessions move only if they must: a member that is ejected, on trial or starting has its whole share. Who drains has
+/// none, since a hash cannot tell its sessions from new ones.
+pub fn session_shares(members: &[Contender], shares: &[u32]) -> Vec<u32> {
+    let backups = members.iter().zip(shares).all(|(member, &share)| share == 0 || member.backup);
+    let share = |(member, &share): (&Contender, &u32)| match member.standing {
+        Standing::Ejected | Standing::Trial | Standing::Starting(_) if member.backup == backups && !member.draining => {
+            member.weight.saturating_mul(100)
+        }
+        standing if standing.keeps_sessions() => share,
+        _ => 0,
+    };
+    let sessions: Vec<u32> = members.iter().zip(shares).map(share).collect();
+    // Below the panic threshold all members may be down.
+    if sessions.iter().any(|&share| share > 0) { sessions } else { shares.to_vec() }
+}
+
+/// Who gets a share of the backup members, or of the others. Nobody if `some_good` has to be among them and none is.
 ///
 /// An agent's weight of 0 means that the member gets nothing new, whatever else is known of it.
 fn entitled(members: &[Contender], backup: bool, some_good: bool, panic: u8) -> Vec<bool> {
-    let is_in = |member: &Contender| member.backup == backup && member.weight > 0;
+    let is_in = |member: &Contender| member.backup == backup && member.weight > 0 && !member.draining;
     let group = || members.iter().filter(|member| is_in(member));
     let up = |standing| matches!(standing, Standing::Ready | Standing::Starting(_));
     let some_up = group().any(|member| up(member.standing));
     let good = |standing| up(standing) || (standing == Standing::Unknown && !some_up);
     let is_ejected = |standing| matches!(standing, Standing::Ejected | Standing::Trial);
-    let wanted = |standing| !matches!(standing, Standing::Maintenance | Standing::Draining);
+    let wanted = |standing| !matches!(standing, Standing::Maintenance | Standing::Draining | Standing::Joining);
     let count = |which: &dyn Fn(Standing) -> bool| group().filter(|member| which(member.standing)).count();
     let counts = Counts { total: count(&wanted), good: count(&good), ejected: count(&is_ejected) };
     let entitled = |standing| match usable(counts, panic) {
@@ -178,18 +210,20 @@ mod tests {
             'R' => Standing::Ready,
             'S' => Standing::Starting(Duration::from_secs(2)),
             'U' => Standing::Unknown,
+            'J' => Standing::Joining,
             'E' => Standing::Ejected,
             'T' => Standing::Trial,
             'D' => Standing::Draining,
             'X' => Standing::Down,
             _ => Standing::Maintenance,
         };
-        Contender { standing, backup: letter.is_ascii_lowercase(), weight: 2 }
+        let draining = standing == Standing::Draining;
+        Contender { standing, draining, backup: letter.is_ascii_lowercase(), weight: 2 }
     }
 
     #[test]
     fn every_standing_has_a_word_of_its_own() {
-        let words = "RSUETDXM".chars().map(|letter| contender(letter).standing.as_str());
+        let words = "RSUJETDXM".chars().map(|letter| contender(letter).standing.as_str());
         assert_eq!(words.collect::<Vec<_>>(), Standing::WORDS);
     }
 
@@ -197,7 +231,10 @@ mod tests {
     fn shares_follow_from_what_is_known() {
         for (members, panic, expected) in [
             ("RRR", 0, [200, 200, 200]),
-            ("RUM", 0, [200, 0, 0]), // never probed, while another one is up
+            ("RUM", 0, [200, 0, 0]),   // never probed, while another one is up
+            ("RJJ", 100, [200, 0, 0]), // joining: neither asked, nor a reason to panic
+            ("JJX", 0, [0, 0, 0]),
+            ("UJX", 0, [200, 0, 0]),
             ("UUM", 0, [200, 200, 0]),
             ("RDX", 0, [200, 0, 0]),
             ("RSE", 0, [200, 40, 0]),  // two of ten seconds
@@ -234,6 +271,33 @@ mod tests {
         assert_eq!(shares(&members, &rules), [0, 200]);
         let members = [Contender { weight: 0, ..contender('T') }, contender('R')];
         assert_eq!(shares(&members, &rules), [0, 200]);
+    }
+
+    #[test]
+    fn who_drains_gets_nothing_new_even_if_it_is_down_in_a_panic() {
+        let rules = Rules { panic: 100, slow_start: Duration::ZERO };
+        let members = [contender('X'), Contender { draining: true, ..contender('X') }];
+        assert_eq!(shares(&members, &rules), [200, 0]);
+    }
+
+    #[test]
+    fn sessions_by_hash_move_only_if_they_must() {
+        for (members, panic, expected) in [
+            ("RRR", 0, [200, 200, 200]),
+            ("RSE", 0, [200, 200, 200]),
+            ("RTE", 0, [200, 200, 200]),
+            ("RUD", 0, [200, 0, 0]),
+            ("RXM", 0, [200, 0, 0]),
+            ("RXM", 100, [200, 0, 0]), // a session is lost on a member that is down
+            ("XXM", 100, [200, 200, 0]),
+            ("Rre", 0, [200, 0, 0]),
+            ("Xre", 0, [0, 200, 200]),
+            ("Ere", 0, [0, 200, 200]), // the whole load has moved to the backups
+        ] {
+            let rules = Rules { panic, slow_start: Duration::from_secs(10) };
+            let members: Vec<_> = members.chars().map(contender).collect();
+            assert_eq!(session_shares(&members, &shares(&members, &rules)), expected, "{members:?} {panic}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Whether a request may go on, and where to: everything that is decided before a node is asked.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use http::header::{CONTENT_LENGTH, EXPECT, HeaderMap};
@@ -10,7 +11,9 @@ use pingora::http::RequestHeader;
 use super::Proxy;
 use super::headers;
 use super::route::Route;
+use super::terms::Terms;
 use crate::classify::{Decision, Facts, Refusal};
+use crate::config::ClientLimits;
 use crate::edge::{RequestPass, one_client};
 use crate::http1::{Fault, is_target};
 use crate::origin::Client;
@@ -73,33 +76,35 @@ impl Proxy {
     /// Decides about a request of `client`.
     pub(super) fn admit(
         &self,
-        snapshot: &std::sync::Arc<Snapshot>,
+        terms: &Terms,
+        snapshot: &Arc<Snapshot>,
         request: &RequestHeader,
         has_body: bool,
         client: Client,
     ) -> Result<Admitted, Refused> {
-        if !self.listener.access.admits(client.ip) {
+        let listener = &terms.listener;
+        if !listener.access.admits(client.ip) {
             return Err(Refused::new(403, "client_not_allowed"));
         }
         let pass = self.gate.enter_request().ok_or(Refused { retry_after: Some(1), ..TOO_MANY_REQUESTS })?;
         if request.version == Version::HTTP_2 {
-            self.check_http2(request)?;
+            check_http2(&listener.limits, request)?;
         }
         let facts = Facts {
-            serves: self.listener.serves,
-            endpoint: self.listener.endpoint,
+            serves: listener.serves,
+            endpoint: listener.endpoint,
             host: headers::host(request),
             path: headers::path(request),
-            paths: self.listener.paths,
+            paths: listener.paths,
             soap: headers::may_be_soap(request, has_body),
         };
-        let decision = snapshot.classifier.classify(&facts)?;
-        snapshot.classifier.check_query(&facts, &decision, headers::query(request))?;
+        let decision = snapshot.setup.classifier.classify(&facts)?;
+        snapshot.setup.classifier.check_query(&facts, &decision, headers::query(request))?;
         let cluster = decision.cluster;
-        let body = self
+        let body = terms
             .check_client(snapshot, &decision, request, client)
             .map_err(|refused| Refused { cluster: Some(cluster), ..refused })?;
-        let mut route = Route::new(snapshot.clone(), decision, self.listener.endpoint);
+        let mut route = Route::new(snapshot.clone(), decision, listener.endpoint);
         route.find_tenant(headers::host(request));
         let tenant_pass = route.enter_tenant().map_err(|()| Refused {
             retry_after: Some(1),
@@ -109,7 +114,9 @@ impl Proxy {
         route.find_session(client.ip, request);
         Ok(Admitted { route, body, pass, tenant_pass })
     }
+}
 
+impl Terms {
     /// Whether this client may ask for this, now. Returns the limit on the body.
     fn check_client(
         &self,
@@ -142,34 +149,33 @@ impl Proxy {
             body => Ok(body),
         }
     }
+}
 
-    /// What the edge has checked already if the request came over HTTP/1.
-    fn check_http2(&self, request: &RequestHeader) -> Result<(), Refused> {
-        let limits = &self.listener.limits;
-        if matches!(request.method, Method::CONNECT | Method::TRACE) {
-            return Err(Fault::MethodNotImplemented.into());
-        }
-        if request.raw_path().len() > limits.target {
-            return Err(Fault::TargetTooLong.into());
-        }
-        if request.headers.len() > limits.fields {
-            return Err(Fault::TooManyFields.into());
-        }
-        // A line of HTTP/1 has four bytes more: `: ` and the end.
-        let bytes = request.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>();
-        if bytes + request.raw_path().len() > limits.header {
-            return Err(Fault::HeaderTooLarge.into());
-        }
-        if !is_target(headers::query(request)) {
-            return Err(Fault::Target.into());
-        }
-        let mut expects = request.headers.get_all(EXPECT).iter().map(http::HeaderValue::as_bytes);
-        let expectation = expects.next();
-        if expects.next().is_some() || expectation.is_some_and(|value| !value.eq_ignore_ascii_case(b"100-continue")) {
-            return Err(Fault::Expectation.into());
-        }
-        Ok(())
+/// What the edge has checked already if the request came over HTTP/1.
+fn check_http2(limits: &ClientLimits, request: &RequestHeader) -> Result<(), Refused> {
+    if matches!(request.method, Method::CONNECT | Method::TRACE) {
+        return Err(Fault::MethodNotImplemented.into());
     }
+    if request.raw_path().len() > limits.target {
+        return Err(Fault::TargetTooLong.into());
+    }
+    if request.headers.len() > limits.fields {
+        return Err(Fault::TooManyFields.into());
+    }
+    // A line of HTTP/1 has four bytes more: `: ` and the end.
+    let bytes = request.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>();
+    if bytes + request.raw_path().len() > limits.header {
+        return Err(Fault::HeaderTooLarge.into());
+    }
+    if !is_target(headers::query(request)) {
+        return Err(Fault::Target.into());
+    }
+    let mut expects = request.headers.get_all(EXPECT).iter().map(http::HeaderValue::as_bytes);
+    let expectation = expects.next();
+    if expects.next().is_some() || expectation.is_some_and(|value| !value.eq_ignore_ascii_case(b"100-continue")) {
+        return Err(Fault::Expectation.into());
+    }
+    Ok(())
 }
 
 const TOO_MANY_OF_TENANT: Refused = Refused::new(503, "too_many_requests_of_tenant");

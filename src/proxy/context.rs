@@ -11,10 +11,10 @@ use pingora::upstreams::peer::HttpPeer;
 use super::admit::Admitted;
 use super::attempts::{AttemptFailed, Attempts, NoMember};
 use super::route::Route;
+use super::terms::Terms;
 use super::{headers, load};
-use crate::config::Listener;
 use crate::edge::{Exchange, RequestPass};
-use crate::ids::{ClusterName, Endpoint, Role};
+use crate::ids::{ClusterName, Endpoint, Role, Scheme};
 use crate::observe::access::Entry;
 use crate::observe::metrics::Metrics;
 use crate::origin::Client;
@@ -32,6 +32,10 @@ pub(super) fn final_status(session: &Session) -> Option<u16> {
 #[derive(Debug)]
 pub struct Context {
     started: Instant,
+    /// What the configuration said of the listener when the request came.
+    pub(super) terms: Arc<Terms>,
+    /// What it is routed by, until it has a route.
+    pub(super) snapshot: Option<Arc<Snapshot>>,
     /// Why no node was asked, or why none could answer.
     pub(super) refused: Option<&'static str>,
     /// When the request may be tried again, in seconds, if all members were full.
@@ -46,8 +50,9 @@ pub struct Context {
     pub(super) secure: bool,
     /// Whether the client got an answer of ours in place of a node's.
     pub(super) replied: bool,
-    /// Whether the reason is the client's doing, so that it is counted as a refusal even if a node was asked.
-    blamed: bool,
+    /// Whether the request is counted as refused although it has a pool: the reason is the client's doing, even if a node
+    /// was asked, or no node was asked.
+    counts_as_refused: bool,
     route: Option<Route>,
     /// Bytes that the body may have, and may have still. Each attempt sends it from its beginning.
     body_limit: Option<u64>,
@@ -64,9 +69,11 @@ pub struct Context {
 
 impl Context {
     /// A request whose header has just been read.
-    pub(super) fn new(now: Instant, exchange: Arc<Exchange>) -> Self {
+    pub(super) fn new(now: Instant, exchange: Arc<Exchange>, snapshot: Arc<Snapshot>, terms: Arc<Terms>) -> Self {
         Context {
             started: now,
+            terms,
+            snapshot: Some(snapshot),
             refused: None,
             retry_after: None,
             first_byte: None,
@@ -74,7 +81,7 @@ impl Context {
             client: None,
             secure: false,
             replied: false,
-            blamed: false,
+            counts_as_refused: false,
             route: None,
             body_limit: None,
             body_left: None,
@@ -94,6 +101,11 @@ impl Context {
         self.body_limit = body;
         self._pass = Some(pass);
         self._tenant_pass = tenant_pass;
+    }
+
+    /// Whether the client speaks TLS to the listener.
+    pub(super) fn scheme(&self) -> Scheme {
+        if self.terms.listener.tls.is_some() { Scheme::Https } else { Scheme::Http }
     }
 
     /// The path for the node, if it is not the received one.
@@ -131,16 +143,19 @@ impl Context {
     }
 
     /// Makes a peer of the member that was chosen. `repeatable`: the request could be sent again.
-    pub(super) fn peer(
-        &mut self,
-        repeatable: bool,
-        peer: impl FnOnce(&Pool, &Member) -> Box<HttpPeer>,
-    ) -> Option<Box<HttpPeer>> {
+    pub(super) fn peer(&mut self, repeatable: bool) -> Option<Box<HttpPeer>> {
         let route = self.route.as_ref()?;
         let (pool, member) = route.asked(&self.attempts)?;
-        let mut peer = peer(pool, member);
+        let mut peer = route.trust().peer(pool, member);
         self.attempts.fit(&mut peer, pool, repeatable);
         Some(peer)
+    }
+
+    /// Notes that the body is there.
+    pub(super) fn received(&mut self, now: Instant) {
+        if let Some(route) = &self.route {
+            self.attempts.received(now, route);
+        }
     }
 
     /// Takes in the final header of the member's answer, and takes out what is for us.
@@ -183,7 +198,21 @@ impl Context {
     /// Notes what the client did wrong.
     pub(super) fn blame(&mut self, reason: &'static str) {
         self.refused = Some(reason);
-        self.blamed = true;
+        self.counts_as_refused = true;
+    }
+
+    /// Notes why no member could be chosen.
+    pub(super) fn without_member(&mut self, why: &NoMember) {
+        match why {
+            // Why the one failed that was asked before tells more.
+            NoMember::NoneReady => _ = self.refused.get_or_insert("no_ready_node"),
+            NoMember::Queue(error, retry_after) => {
+                self.refused = Some(error.as_str());
+                self.retry_after = Some(*retry_after);
+            }
+            NoMember::ClientGone | NoMember::TooSlow(_) => return,
+        }
+        self.counts_as_refused |= self.attempts.count() == 0;
     }
 
     /// Notes why the request could not be answered, unless something more exact is known.
@@ -225,25 +254,24 @@ pub(super) struct Outcome {
 impl Outcome {
     /// Counts the request.
     pub(super) fn count(&self, metrics: &Metrics, context: &Context) {
-        match context.route.as_ref().and_then(Route::view) {
-            Some(view) => view.pool.metrics.finished(self.status, self.took),
-            None if !context.blamed => metrics.refused(context.refused.unwrap_or("not_routed")),
-            None => {}
+        let view = context.route.as_ref().and_then(Route::view);
+        if let Some(view) = view {
+            view.pool.metrics.finished(self.status, self.took);
         }
-        if let Some(reason) = context.refused.filter(|_| context.blamed) {
-            metrics.refused(reason);
+        if view.is_none() || context.counts_as_refused {
+            metrics.refused(context.refused.unwrap_or("not_routed"));
         }
     }
 
     /// The request's line in the access log.
-    pub(super) fn entry<'a>(&'a self, session: &'a Session, context: &'a Context, listener: &'a Listener) -> Entry<'a> {
+    pub(super) fn entry<'a>(&'a self, session: &'a Session, context: &'a Context) -> Entry<'a> {
         let request = session.req_header();
         let route = context.route.as_ref();
         let view = route.and_then(Route::view);
         let since_start = |then: Option<Instant>| then.map(|then| then.duration_since(context.started));
         Entry {
             time: self.time,
-            listener: listener.name.as_str(),
+            listener: context.terms.listener.name.as_str(),
             client: context.client,
             via: context.client.and_then(|client| client.via),
             method: request.method.as_str(),

@@ -13,10 +13,12 @@ mod load;
 mod redirect;
 mod reply;
 mod route;
+mod terms;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::StatusCode;
@@ -30,18 +32,15 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use self::admit::{BODY_TOO_LARGE, Refused};
 use self::attempts::{AttemptFailed, KEPT_BODY, NoMember};
-use self::harden::Harden;
-use crate::config::Listener;
+use self::terms::Terms;
 use crate::edge::{Drain, Exchange, Gate};
 use crate::health::passive::Outcome;
-use crate::ids::Scheme;
+use crate::ids::{ListenerName, Scheme};
 use crate::observe::access::AccessWriter;
 use crate::observe::metrics::Metrics;
 use crate::origin::Client;
-use crate::registry::Registry;
+use crate::registry::{Registry, Snapshot};
 use crate::retry::Failure;
-use crate::throttle::{ListenerRules, Throttle};
-use crate::upstream::TrustStore;
 
 pub use attempts::MAX_ATTEMPTS;
 pub use context::Context;
@@ -55,14 +54,10 @@ const DRAIN_BODY: Duration = Duration::from_secs(2);
 pub struct Shared {
     /// Members and routes.
     pub registry: Arc<Registry>,
-    /// Certificates to verify nodes with.
-    pub trust: Arc<TrustStore>,
     /// Where requests are told of.
     pub observed: Observed,
     /// Connections close after their next answer when it begins.
     pub drain: Arc<Drain>,
-    /// The limits under `rules`.
-    pub throttle: Arc<Throttle>,
 }
 
 /// Where a proxy tells what became of its requests.
@@ -76,24 +71,34 @@ pub struct Observed {
 
 /// The proxy behind one listener.
 pub struct Proxy {
-    listener: Arc<Listener>,
+    name: ListenerName,
+    /// Those of the newest configuration that a request has come with.
+    terms: ArcSwap<Terms>,
     registry: Arc<Registry>,
-    trust: Arc<TrustStore>,
     observed: Observed,
     drain: Arc<Drain>,
-    throttle: Arc<Throttle>,
-    rules: ListenerRules,
     gate: Arc<Gate>,
-    harden: Harden,
 }
 
 impl Proxy {
-    /// The proxy behind `listener`, which lets in as many requests as `gate` does.
-    pub fn new(listener: Arc<Listener>, gate: Arc<Gate>, shared: Shared) -> Self {
-        let Shared { registry, trust, observed, drain, throttle } = shared;
-        let rules = throttle.of_listener(registry.config(), &listener);
-        let harden = Harden::new(&listener.response);
-        Proxy { listener, registry, trust, observed, drain, throttle, rules, gate, harden }
+    /// The proxy behind a listener, which lets in as many requests as `gate` does. `None` if the registry's configuration
+    /// has no such listener.
+    pub fn new(name: ListenerName, gate: Arc<Gate>, shared: Shared) -> Option<Self> {
+        let Shared { registry, observed, drain } = shared;
+        let terms = ArcSwap::from_pointee(Terms::new(&name, &registry.snapshot().setup)?);
+        Some(Proxy { name, terms, registry, observed, drain, gate })
+    }
+
+    /// What the configuration of a snapshot says of the listener's requests.
+    fn terms(&self, snapshot: &Snapshot) -> Arc<Terms> {
+        let known = self.terms.load_full();
+        if known.are_of(&snapshot.setup) {
+            return known;
+        }
+        // Once for each configuration and thread. No configuration without the listener is ever applied.
+        let Some(terms) = Terms::new(&self.name, &snapshot.setup).map(Arc::new) else { return known };
+        self.terms.store(terms.clone());
+        terms
     }
 
     /// Answers without asking a node. What is left of the request's body is read for [`DRAIN_BODY`] at most: closing
@@ -111,7 +116,7 @@ impl Proxy {
         retry_after: Option<u64>,
     ) -> Result<()> {
         let mut header = reply::header(status, retry_after)?;
-        self.harden.add(&mut header, context.secure)?;
+        context.terms.harden.add(&mut header, context.secure)?;
         reply::send(session, header).await
     }
 
@@ -121,32 +126,23 @@ impl Proxy {
         // An address that cannot be told is nobody's.
         let peer = session.client_addr().and_then(|address| address.as_inet()).copied();
         let peer = peer.ok_or(Refused::new(400, "client_address_unknown"))?;
-        let client = Client::of(&self.listener.origin, peer, request)
+        let client = Client::of(&context.terms.listener.origin, peer, request)
             .map_err(|_| Refused::new(400, "client_address_unreadable"))?;
         context.client = Some(client);
         let told = client.via.and_then(|_| headers::forwarded_proto(request));
-        context.secure = told.unwrap_or(self.scheme()) == Scheme::Https;
+        context.secure = told.unwrap_or(context.scheme()) == Scheme::Https;
         Ok(client)
     }
+}
 
-    /// The error of a request that gets no member.
-    fn without_member(&self, why: NoMember, context: &mut Context) -> Box<Error> {
-        match why {
-            NoMember::NoneReady => {
-                context.refused.get_or_insert("no_ready_node");
-                Error::explain(ErrorType::HTTPStatus(503), "no member of the pool can be asked").into_in()
-            }
-            NoMember::Queue(error, retry_after) => {
-                context.refused = Some(error.as_str());
-                context.retry_after = Some(retry_after);
-                Error::explain(ErrorType::HTTPStatus(503), "all members of the pool are full").into_in()
-            }
-            NoMember::ClientGone => Error::explain(ErrorType::ConnectionClosed, "the client has left").into_down(),
-        }
-    }
-
-    fn scheme(&self) -> Scheme {
-        if self.listener.tls.is_some() { Scheme::Https } else { Scheme::Http }
+/// The error of a request that gets no member.
+fn without_member(why: NoMember) -> Box<Error> {
+    let unavailable = |why: &'static str| Error::explain(ErrorType::HTTPStatus(503), why).into_in();
+    match why {
+        NoMember::NoneReady => unavailable("no member of the pool can be asked"),
+        NoMember::Queue(..) => unavailable("all members of the pool are full"),
+        NoMember::ClientGone => Error::explain(ErrorType::ConnectionClosed, "the client has left").into_down(),
+        NoMember::TooSlow(error) => error.into_down(),
     }
 }
 
@@ -176,14 +172,16 @@ impl ProxyHttp for Proxy {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
-        Context::new(Instant::now(), Exchange::current())
+        let snapshot = self.registry.snapshot();
+        let terms = self.terms(&snapshot);
+        Context::new(Instant::now(), Exchange::current(), snapshot, terms)
     }
 
     /// Pingora would add a compression module, which this proxy does not use.
     fn init_downstream_modules(&self, _: &mut pingora::modules::http::HttpModules) {}
 
-    async fn early_request_filter(&self, session: &mut Session, _: &mut Context) -> Result<()> {
-        let timeouts = &self.listener.timeouts;
+    async fn early_request_filter(&self, session: &mut Session, context: &mut Context) -> Result<()> {
+        let timeouts = &context.terms.listener.timeouts;
         session.set_total_drain_timeout(Some(DRAIN_BODY));
         session.set_read_timeout(Some(timeouts.read));
         session.set_write_timeout(Some(timeouts.write));
@@ -191,11 +189,11 @@ impl ProxyHttp for Proxy {
     }
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
-        let snapshot = self.registry.snapshot();
+        let snapshot = context.snapshot.take().unwrap_or_else(|| self.registry.snapshot());
         let has_body = !session.is_body_empty();
         let admitted = self
             .identify(session, context)
-            .and_then(|client| self.admit(&snapshot, session.req_header(), has_body, client))
+            .and_then(|client| self.admit(&context.terms, &snapshot, session.req_header(), has_body, client))
             .and_then(|admitted| admitted.fits(context.exchange.announced()));
         match admitted {
             Ok(admitted) => {
@@ -215,13 +213,16 @@ impl ProxyHttp for Proxy {
 
     async fn request_body_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         end: bool,
         context: &mut Context,
     ) -> Result<()> {
         let bytes = body.as_ref().map_or(0, Bytes::len);
         context.exchange.received(bytes, end);
+        if end && !session.is_body_empty() {
+            context.received(Instant::now());
+        }
         if !context.take_body(bytes) {
             context.blame(BODY_TOO_LARGE.reason);
             return Err(
@@ -233,10 +234,11 @@ impl ProxyHttp for Proxy {
 
     async fn upstream_peer(&self, session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
         if let Err(why) = context.choose(session, &self.registry).await {
-            return Err(self.without_member(why, context));
+            context.without_member(&why);
+            return Err(without_member(why));
         }
         let repeatable = is_repeatable(session);
-        let peer = context.peer(repeatable, |pool, member| self.trust.peer(pool, member));
+        let peer = context.peer(repeatable);
         peer.ok_or_else(|| Error::explain(ErrorType::InternalError, "the member is gone that was just chosen"))
     }
 
@@ -249,7 +251,9 @@ impl ProxyHttp for Proxy {
     ) -> Box<Error> {
         debug!("no connection to {}: {error}", peer._address);
         context.refused = Some("connect_failed");
-        let failed = attempt_failed(session, Failure::Connect);
+        let mut failed = attempt_failed(session, Failure::Connect);
+        // There were no ports or file descriptors left on this machine, say.
+        failed.blameless |= matches!(error.etype(), ErrorType::BindError | ErrorType::SocketError);
         error.set_retry(context.attempt_failed(&failed, &self.registry));
         error
     }
@@ -287,7 +291,7 @@ impl ProxyHttp for Proxy {
                 request.append_header(COOKIE, cookie)?;
             }
         }
-        headers::forward(session, request, &client, self.listener.origin.client_address, self.scheme())
+        headers::forward(session, request, &client, context.terms.listener.origin.client_address, context.scheme())
     }
 
     async fn response_filter(
@@ -310,7 +314,7 @@ impl ProxyHttp for Proxy {
             session.set_read_timeout(None);
             context.exchange.upgrade();
         }
-        self.harden.apply(response, context.secure, context.is_for_manager())?;
+        context.terms.harden.apply(response, context.secure, context.is_for_manager())?;
         // After the cookies of nodes were hardened: ours is as it should be.
         // Nobody is bound to a member that could not answer.
         let good = Outcome::of_status(response.status.as_u16()) == Outcome::Good;
@@ -392,7 +396,7 @@ impl ProxyHttp for Proxy {
         let outcome = context.finish(session);
         outcome.count(&self.observed.metrics, context);
         if self.observed.access.wanted() {
-            self.observed.access.write(&outcome.entry(session, context, &self.listener));
+            self.observed.access.write(&outcome.entry(session, context));
         }
         if context.replied && !session.is_http2() {
             // After a failure the framework drops the connection. If the client is still sending, that would be a reset,

@@ -11,13 +11,14 @@ use pingora::http::RequestHeader;
 use super::attempts::{Attempts, why_moved};
 use super::headers;
 use crate::affinity::{Found, Source, hash, values};
-use crate::classify::{Class, Decision, canonical_path};
+use crate::classify::{CanonicalPath, Class, Decision, canonical_path};
 use crate::config::{Affinity, Algorithm};
 use crate::ids::{Endpoint, Role};
 use crate::pool::{Member, Pool, PoolView, Session, Standing};
 use crate::registry::Snapshot;
 use crate::sessions::SessionName;
 use crate::tenant::TenantPass;
+use crate::upstream::TrustStore;
 
 /// Where a request goes.
 #[derive(Debug)]
@@ -38,6 +39,15 @@ pub(super) struct Route {
     pub(super) session: Session,
     /// The hash that names its member, if the pool balances by one.
     pub(super) key: u64,
+}
+
+/// Where a request goes in a snapshot.
+pub(super) struct Seen<'s> {
+    cluster: usize,
+    partition: Option<usize>,
+    /// What it tells of its session there.
+    pub(super) session: Session,
+    pub(super) view: &'s PoolView,
 }
 
 impl Route {
@@ -76,30 +86,52 @@ impl Route {
         if !by_hash && settings.affinity == Affinity::Off {
             return;
         }
-        let path = canonical_path(self.forward.as_deref().unwrap_or(received));
+        // Only a hash may look at the path.
+        let path = if by_hash || matches!(settings.affinity, Affinity::Hash(_)) {
+            canonical_path(self.forward.as_deref().unwrap_or(received))
+        } else {
+            CanonicalPath::AsReceived(received)
+        };
         let source = Source { client, headers: &request.headers, tenant: self.tenant.as_deref(), path: &path };
         let session = view.pool.sessions.find(&source, received);
-        let key = if by_hash { hash(&settings.hash.by, &source).hash } else { 0 };
+        let key = if by_hash { hash(&settings.hash.by, &source) } else { 0 };
         (self.client, self.session, self.key) = (Some(client), session, key);
     }
 
     /// The pool that the request is for.
     pub(super) fn view(&self) -> Option<&PoolView> {
-        self.view_in(&self.snapshot)
+        self.snapshot.pool(self.cluster, self.partition, self.role, self.endpoint)
     }
 
-    /// The same in another snapshot.
-    pub(super) fn view_in<'s>(&self, snapshot: &'s Snapshot) -> Option<&'s PoolView> {
-        snapshot.pool(self.cluster, self.partition, self.role, self.endpoint)
+    /// The same in a newer snapshot, which may be of another configuration; `None` if the pool is gone there.
+    pub(super) fn seen_in<'s>(&self, snapshot: &'s Snapshot) -> Option<Seen<'s>> {
+        let pool = |cluster, partition| snapshot.pool(cluster, partition, self.role, self.endpoint);
+        let (cluster, partition, session) = (self.cluster, self.partition, self.session);
+        if Arc::ptr_eq(&snapshot.setup.config, &self.snapshot.setup.config) {
+            return Some(Seen { cluster, partition, session, view: pool(cluster, partition)? });
+        }
+        let cluster = snapshot.cluster_named(self.snapshot.cluster_name(cluster)?)?;
+        let partition = snapshot.tenants(cluster).and_then(|rules| rules.partitions.of(self.tenant.as_deref()?));
+        let view = pool(cluster, partition)?;
+        let before = self.view().map(|before| &before.pool).filter(|before| !Arc::ptr_eq(before, &view.pool));
+        let session = before.map_or(session, |before| view.pool.sessions.translate(session, &before.sessions));
+        Some(Seen { cluster, partition, session, view })
     }
 
-    /// The snapshot that the request goes by.
-    pub(super) fn snapshot(&self) -> &Arc<Snapshot> {
-        &self.snapshot
+    /// Where the request goes in its own snapshot.
+    pub(super) fn seen(&self) -> Option<Seen<'_>> {
+        self.seen_in(&self.snapshot)
     }
 
-    /// Goes by a newer snapshot from here on.
+    /// What nodes are verified with.
+    pub(super) fn trust(&self) -> &TrustStore {
+        &self.snapshot.setup.trust
+    }
+
+    /// Goes by a newer snapshot from here on, unless its pool is gone there.
     pub(super) fn renew(&mut self, snapshot: Arc<Snapshot>) {
+        let Some(Seen { cluster, partition, session, .. }) = self.seen_in(&snapshot) else { return };
+        (self.cluster, self.partition, self.session) = (cluster, partition, session);
         self.snapshot = snapshot;
     }
 
@@ -109,7 +141,7 @@ impl Route {
         Some((&view.pool, view.members().get(position)?))
     }
 
-    /// The node that has the request's session, by its position in the cluster.
+    /// The number of the node that has the request's session.
     pub(super) fn session_node(&self) -> Option<usize> {
         self.view()?.pool.sessions.node(self.session)
     }

@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::state::{ClusterState, PoolState};
-use super::{NodeIndex, Registry};
+use super::state::{ClusterState, NodeState, PoolState};
+use super::{NodeKey, Registry, agent_check};
 use crate::config::Cluster;
+use crate::ids::ClusterName;
 use crate::member::{AdminState, Node};
 use crate::pool::{Pool, Standing};
 use crate::report::agent::AgentState;
@@ -53,31 +54,31 @@ pub struct ShownNode {
 }
 
 impl Registry {
-    /// All pools, or those of one cluster (by its position), as of one moment.
-    pub fn shown_pools(&self, cluster: Option<usize>, now: Instant) -> Vec<ShownPool> {
-        let clusters = self.state.lock();
-        let all = clusters.iter().zip(&self.config.clusters).enumerate();
-        let wanted = all.filter(|(index, _)| cluster.is_none_or(|cluster| cluster == *index));
-        wanted
-            .flat_map(|(_, (state, config))| state.pools.iter().map(move |pool| state.shown(pool, config, now)))
-            .collect()
+    /// All pools, or those of one cluster, as of one moment.
+    pub fn shown_pools(&self, cluster: Option<&ClusterName>, now: Instant) -> Vec<ShownPool> {
+        let kept = self.kept.lock();
+        let all = kept.clusters.iter().zip(&kept.setup.config.clusters);
+        let wanted = all.filter(|(_, config)| cluster.is_none_or(|cluster| *cluster == config.name));
+        wanted.flat_map(|(state, config)| state.pools.iter().map(move |pool| state.shown(pool, config, now))).collect()
     }
 
     /// What is said of a node; `None` if there is no such node.
-    pub fn shown_node(&self, index: NodeIndex) -> Option<ShownNode> {
-        self.state.lock().get(index.cluster)?.shown_node(index.node, self.config.clusters.get(index.cluster)?)
+    pub fn shown_node(&self, key: NodeKey) -> Option<ShownNode> {
+        let kept = self.kept.lock();
+        let (cluster, node) = kept.find(key)?;
+        kept.clusters.get(cluster)?.shown_node(node, kept.setup.config.clusters.get(cluster)?)
     }
 }
 
 impl ClusterState {
     fn shown(&self, pool: &PoolState, config: &Cluster, now: Instant) -> ShownPool {
         let (endpoint, settings) = (pool.pool.endpoint, &pool.pool.settings);
-        let member = |&index: &usize| {
-            let (node, known) = (config.nodes.get(index)?, self.nodes.get(index)?);
+        let member = |(index, known): (usize, &NodeState)| {
+            let node = config.nodes.get(index).filter(|_| pool.queues.contains_key(&known.key))?;
             Some(ShownMember {
                 node: self.shown_node(index, config)?,
                 address: known.address.map(|address| SocketAddr::new(address, node.ports[endpoint.index()])),
-                standing: known.standing(endpoint, pool.passive(index), settings.slow_start, now),
+                standing: known.standing(endpoint, pool.passive(known.key), settings.slow_start, now),
                 weight: known.weight(node),
                 backup: node.backup,
                 in_flight: known.node.gauge(endpoint).in_flight(),
@@ -85,13 +86,16 @@ impl ClusterState {
             })
         };
         let queued = pool.pool.queue.waiting() + pool.queues.values().map(|queue| queue.waiting()).sum::<usize>();
-        ShownPool { pool: pool.pool.clone(), queued, members: pool.queues.keys().filter_map(member).collect() }
+        ShownPool {
+            pool: pool.pool.clone(),
+            queued,
+            members: self.nodes.iter().enumerate().filter_map(member).collect(),
+        }
     }
 
     fn shown_node(&self, index: usize, config: &Cluster) -> Option<ShownNode> {
         let (known, node) = (self.nodes.get(index)?, config.nodes.get(index)?);
-        let mut pools = node.roles.iter().map(|role| &config.pools[role.index()]);
-        let asked = pools.any(|settings| settings.load.agent.is_some());
+        let asked = agent_check(config, node).is_some();
         Some(ShownNode { node: known.node.clone(), wanted: known.admin, agent: asked.then_some(known.agent) })
     }
 }

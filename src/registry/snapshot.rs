@@ -1,14 +1,12 @@
 //! What requests read: everything that they are routed by, as of one moment.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
-use super::state::{ClusterState, PoolState};
-use crate::classify::Classifier;
-use crate::config::{Access, Cluster, Config};
-use crate::ids::{Endpoint, Role};
-use crate::pool::{Member, PoolView};
+use super::setup::Setup;
+use super::state::ClusterState;
+use crate::config::Access;
+use crate::ids::{ClusterName, Endpoint, Role};
+use crate::pool::PoolView;
 use crate::tenant::TenantRules;
 
 /// Everything that a request is routed by, as of one moment.
@@ -16,16 +14,16 @@ use crate::tenant::TenantRules;
 pub struct Snapshot {
     /// Grows with every publication.
     pub generation: u64,
-    /// Says which cluster and role a request is for.
-    pub classifier: Arc<Classifier>,
+    /// What the configuration says of requests.
+    pub setup: Setup,
     clusters: Vec<ClusterPools>,
-    config: Arc<Config>,
 }
 
 /// The pools of a cluster.
 #[derive(Debug)]
 struct ClusterPools {
-    views: Vec<PoolView>,
+    /// Those in which nothing has changed are those of the snapshot before.
+    views: Vec<Arc<PoolView>>,
     /// Positions in `views`: of those for everybody first, then of each partition's, by [`Role::index`] and
     /// [`Endpoint::index`]. `None` where no listener leads, and where there is no node.
     positions: Vec<[[Option<usize>; 2]; 2]>,
@@ -33,22 +31,14 @@ struct ClusterPools {
 }
 
 impl Snapshot {
-    pub(super) fn new(
-        generation: u64,
-        classifier: Arc<Classifier>,
-        config: &Arc<Config>,
-        clusters: &[ClusterState],
-        now: Instant,
-    ) -> Self {
-        let pools = clusters.iter().zip(&config.clusters).map(|(state, cluster)| {
-            let view = |pool: &PoolState| PoolView::new(pool.pool.clone(), members(pool, cluster, state, now));
-            ClusterPools {
-                views: state.pools.iter().map(view).collect(),
-                positions: state.positions.clone(),
-                tenants: state.tenants.clone(),
-            }
+    /// Of clusters whose views are up to date.
+    pub(super) fn new(generation: u64, setup: &Setup, clusters: &[ClusterState]) -> Self {
+        let pools = clusters.iter().map(|state| ClusterPools {
+            views: state.pools.iter().filter_map(|pool| pool.view.clone()).collect(), // all have one
+            positions: state.positions.clone(),
+            tenants: state.tenants.clone(),
         });
-        Snapshot { generation, classifier, clusters: pools.collect(), config: config.clone() }
+        Snapshot { generation, setup: setup.clone(), clusters: pools.collect() }
     }
 
     /// The pool for a role and endpoint of the cluster at a position in the configuration: that of a tenant's partition,
@@ -57,12 +47,22 @@ impl Snapshot {
         let pools = self.clusters.get(cluster)?;
         let of = |index: usize| pools.positions.get(index)?[role.index()][endpoint.index()];
         let position = partition.and_then(|partition| of(partition + 1)).or_else(|| of(0))?;
-        pools.views.get(position)
+        pools.views.get(position).map(|view| &**view)
+    }
+
+    /// The name of the cluster at a position.
+    pub fn cluster_name(&self, cluster: usize) -> Option<&ClusterName> {
+        self.setup.config.clusters.get(cluster).map(|cluster| &cluster.name)
+    }
+
+    /// The position of a cluster.
+    pub fn cluster_named(&self, name: &ClusterName) -> Option<usize> {
+        self.setup.config.clusters.iter().position(|cluster| cluster.name == *name)
     }
 
     /// Who may reach the members of a role, whichever listener they come to.
     pub fn access(&self, cluster: usize, role: Role) -> Option<&Access> {
-        self.config.clusters.get(cluster).map(|cluster| &cluster.access[role.index()])
+        self.setup.config.clusters.get(cluster).map(|cluster| &cluster.access[role.index()])
     }
 
     /// What tenants of a cluster get.
@@ -72,30 +72,6 @@ impl Snapshot {
 
     /// All pools.
     pub fn pools(&self) -> impl Iterator<Item = &PoolView> {
-        self.clusters.iter().flat_map(|cluster| &cluster.views)
+        self.clusters.iter().flat_map(|cluster| &cluster.views).map(|view| &**view)
     }
-}
-
-/// The nodes of a pool that have a known address.
-fn members(pool: &PoolState, cluster: &Cluster, state: &ClusterState, now: Instant) -> Vec<Member> {
-    let endpoint = pool.pool.endpoint;
-    let member = |(&index, queue): (&usize, &Arc<crate::queue::Queue>)| {
-        let (node, known) = (cluster.nodes.get(index)?, state.nodes.get(index)?);
-        let settings = &pool.pool.settings;
-        Some(Member {
-            node: known.node.clone(),
-            index,
-            host: node.host.clone(),
-            address: SocketAddr::new(known.address?, node.ports[endpoint.index()]),
-            ports: node.ports,
-            standing: known.standing(endpoint, pool.passive(index), settings.slow_start, now),
-            backup: node.backup,
-            weight: known.weight(node),
-            limit: known.limit(node, settings),
-            recorder: pool.recorder(index),
-            queue: queue.clone(),
-            identity: known.identity,
-        })
-    };
-    pool.queues.iter().filter_map(member).collect()
 }

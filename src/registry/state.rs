@@ -1,53 +1,78 @@
 //! What the registry keeps: the nodes with all that was said of them, and the pools that outlive snapshots.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Ejection, agent_check};
-use crate::config::{Cluster, Config, HealthProbe, NodeHost, PoolSettings, Secret};
-use crate::health::passive::{self, Outliers, Recorder};
+use super::agent_check;
+use super::build::Numbers;
+use super::setup::Setup;
+use super::{Ejection, NodeKey};
+use crate::config::{Cluster, HealthProbe, Node as NodeSettings, NodeHost, PoolSettings};
+use crate::health::passive::{self, Change, Outliers, Recorder};
 use crate::health::{Health, State};
-use crate::ids::{Endpoint, Role};
+use crate::ids::Endpoint;
 use crate::member::{AdminState, Node};
-use crate::observe::metrics::Metrics;
-use crate::pool::{Facts, Pool, PoolParts, Sessions, Standing, growth};
+use crate::pool::{Facts, Member, Pool, PoolView, Standing, growth};
 use crate::queue::Queue;
 use crate::report::agent::AgentState;
-use crate::select::Clock;
 use crate::tenant::TenantRules;
+
+/// Everything that writers change, behind one lock.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) setup: Setup,
+    /// As the configuration of `setup` has them.
+    pub(super) clusters: Vec<ClusterState>,
+    pub(super) numbers: Numbers,
+    /// Changes that the next tick tells of.
+    pub(super) untold: Vec<Ejection>,
+    /// When the last tick was.
+    pub(super) ticked: Instant,
+}
 
 #[derive(Debug)]
 pub(super) struct ClusterState {
     pub(super) pools: Vec<PoolState>,
-    /// Positions in `pools`: of those for everybody first, then of each partition's, by [`Role::index`] and
+    /// Positions in `pools`: of those for everybody first, then of each partition's, by [`crate::ids::Role::index`] and
     /// [`Endpoint::index`].
     pub(super) positions: Vec<[[Option<usize>; 2]; 2]>,
     /// Which tenants have which partition, how they are told, and how much each may have in flight.
     pub(super) tenants: Arc<TenantRules>,
+    /// As the configuration has them.
     pub(super) nodes: Vec<NodeState>,
+    /// Positions in `nodes`, by the numbers of the nodes.
+    pub(super) by_key: BTreeMap<usize, usize>,
 }
 
 #[derive(Debug)]
 pub(super) struct PoolState {
     pub(super) pool: Arc<Pool>,
-    /// What the requests of its members tell, by the position of the node.
+    /// What the requests of its members tell, by the number of the node.
     pub(super) outliers: Option<Outliers<usize>>,
-    /// Where the requests of sessions wait for their member, by the position of the node: exactly its members.
+    /// Where the requests of sessions wait for their member, by the number of the node: exactly its members.
     pub(super) queues: BTreeMap<usize, Arc<Queue>>,
-    /// Those of its nodes that may be full at some time.
-    limited: Vec<usize>,
+    /// The numbers, in their order, of those of its nodes that may be full at some time.
+    pub(super) limited: Vec<usize>,
+    /// What was published last.
+    pub(super) view: Option<Arc<PoolView>>,
+    /// Whether those that wait were not told of it yet.
+    pub(super) unseen: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct NodeState {
     pub(super) node: Arc<Node>,
+    /// No other node has or had it in this process.
+    pub(super) key: usize,
     pub(super) address: Option<IpAddr>,
     /// By [`Endpoint::index`].
     pub(super) health: [Health; 2],
     /// By [`Endpoint::index`]: when it came up.
     pub(super) up_since: [Option<Instant>; 2],
+    /// It came while others served, or went to another place: it waits for its first good probe.
+    joining: bool,
     /// What operators want of it.
     pub(super) admin: AdminState,
     /// What its agent says.
@@ -56,124 +81,62 @@ pub(super) struct NodeState {
     pub(super) identity: u64,
 }
 
-/// Builds the first state from the configuration.
-pub(super) struct Builder<'a> {
-    pub(super) config: &'a Config,
-    pub(super) metrics: &'a Metrics,
-    pub(super) affinity_keys: &'a [Secret],
-    pub(super) clock: Clock,
-    pub(super) now: Instant,
-    pub(super) seed: u64,
-    pub(super) keys: u64,
-}
+impl Kept {
+    /// Where a node is: positions of its cluster, and in it.
+    pub(super) fn find(&self, NodeKey(key): NodeKey) -> Option<(usize, usize)> {
+        let found = |(position, cluster): (usize, &ClusterState)| Some((position, *cluster.by_key.get(&key)?));
+        self.clusters.iter().enumerate().find_map(found)
+    }
 
-impl Builder<'_> {
-    pub(super) fn cluster(&mut self, cluster: &Cluster) -> ClusterState {
-        let mut state = ClusterState {
-            pools: Vec::new(),
-            positions: Vec::new(),
-            tenants: Arc::new(TenantRules::new(&cluster.tenants)),
-            nodes: cluster.nodes.iter().map(|node| NodeState::new(cluster, node)).collect(),
-        };
-        let partitions = (0..cluster.tenants.partitions.len()).map(Some);
-        for partition in std::iter::once(None).chain(partitions) {
-            let positions = Role::ALL.map(|role| {
-                Endpoint::ALL.map(|endpoint| {
-                    let pool = self.pool(cluster, partition, role, endpoint)?;
-                    state.pools.push(pool);
-                    Some(state.pools.len() - 1)
-                })
-            });
-            state.positions.push(positions);
-        }
-        for (position, node) in state.nodes.iter().enumerate() {
-            for endpoint in Endpoint::ALL {
-                node.node.wait_in(endpoint, waiting_for(&state.pools, position, endpoint));
+    pub(super) fn node(&self, key: NodeKey) -> Option<&NodeState> {
+        let (cluster, node) = self.find(key)?;
+        self.clusters.get(cluster)?.nodes.get(node)
+    }
+
+    pub(super) fn node_mut(&mut self, key: NodeKey) -> Option<&mut NodeState> {
+        let (cluster, node) = self.find(key)?;
+        self.clusters.get_mut(cluster)?.nodes.get_mut(node)
+    }
+
+    /// The settings of a node, and of its cluster.
+    pub(super) fn settings(&self, key: NodeKey) -> Option<(&Cluster, &NodeSettings)> {
+        let (cluster, node) = self.find(key)?;
+        let cluster = self.setup.config.clusters.get(cluster)?;
+        Some((cluster, cluster.nodes.get(node)?))
+    }
+
+    /// Forgets what the requests of a node's members told, at these endpoints.
+    pub(super) fn forget(&mut self, NodeKey(key): NodeKey, endpoints: &[Endpoint]) {
+        for cluster in &mut self.clusters {
+            let Some(node) = cluster.by_key.get(&key).and_then(|&position| cluster.nodes.get(position)) else {
+                continue;
+            };
+            for state in cluster.pools.iter_mut().filter(|state| endpoints.contains(&state.pool.endpoint)) {
+                let change = state.outliers.as_mut().and_then(|outliers| outliers.forget(&key));
+                let (pool, node) = (&state.pool, &node.node);
+                let ejection = change.map(|change| Ejection { pool: pool.clone(), node: node.clone(), change });
+                self.untold.extend(ejection);
             }
         }
-        state
     }
 
-    /// `None` if nothing leads there, or if a partition leaves it no nodes.
-    fn pool(
-        &mut self,
-        cluster: &Cluster,
-        partition: Option<usize>,
-        role: Role,
-        endpoint: Endpoint,
-    ) -> Option<PoolState> {
-        let nodes: Vec<usize> = nodes_of(cluster, partition, role).collect();
-        let partitioned = !cluster.tenants.partitions.is_empty();
-        if !self.config.leads_to(cluster, role, endpoint) || (partitioned && nodes.is_empty()) {
-            return None;
+    /// Keeps changes for the next tick to tell of.
+    pub(super) fn tell(&mut self, changes: impl IntoIterator<Item = (Arc<Pool>, Change<usize>)>) {
+        for (pool, change) in changes {
+            let node = self.node(NodeKey(change.member)).map(|state| state.node.clone());
+            self.untold.extend(node.map(|node| Ejection { pool, node, change }));
         }
-        let settings = cluster.pools[role.index()].clone();
-        let key = self.keys;
-        self.keys += 1;
-        let outliers = settings.outliers.map(|policy| {
-            let mut outliers = Outliers::new(policy, self.now);
-            outliers.retain(nodes.iter().copied()); // all are new, so nothing changes
-            outliers
-        });
-        let is_limited = |&node: &usize| {
-            settings.max_in_flight.is_some()
-                || cluster.nodes.get(node).is_some_and(|node| node.max_in_flight.is_some())
-                // An agent may set a limit at any time.
-                || agent_check(cluster, node).is_some()
-        };
-        let limited = nodes.iter().copied().filter(is_limited).collect();
-        let sessions = Sessions::new(&settings.affinity, self.affinity_keys, cluster, role, &nodes);
-        let queues = nodes.into_iter().map(|node| (node, Arc::new(Queue::new(settings.queue)))).collect();
-        let partition = partition.and_then(|partition| cluster.tenants.partitions.get(partition));
-        let pool = Arc::new(Pool::new(PoolParts {
-            cluster: cluster.name.clone(),
-            role,
-            endpoint,
-            partition: partition.map(|partition| partition.name.clone()),
-            settings,
-            upstream: cluster.endpoints[endpoint.index()].clone(),
-            key,
-            metrics: self.metrics.pool(&cluster.name, role),
-            clock: self.clock,
-            sessions,
-            seed: self.seed.wrapping_add(key),
-        }));
-        Some(PoolState { pool, outliers, queues, limited })
     }
-}
-
-/// Where requests wait for an endpoint of a node. Nowhere if nothing limits it, so that the end of a request costs nothing.
-fn waiting_for(pools: &[PoolState], node: usize, endpoint: Endpoint) -> Vec<Arc<Queue>> {
-    let pools = pools.iter().filter(|state| state.pool.endpoint == endpoint && state.limited.contains(&node));
-    pools.flat_map(|state| [Some(&state.pool.queue), state.queues.get(&node)]).flatten().cloned().collect()
-}
-
-/// The positions of the nodes with a role that are a partition's, or that are no partition's.
-fn nodes_of(cluster: &Cluster, partition: Option<usize>, role: Role) -> impl Iterator<Item = usize> {
-    let partitions = &cluster.tenants.partitions;
-    let owner = move |id| partitions.iter().position(|partition| partition.nodes.contains(id));
-    let nodes = cluster.nodes.iter().enumerate();
-    nodes
-        .filter(move |(_, node)| node.roles.contains(&role) && owner(&node.id) == partition)
-        .map(|(position, _)| position)
 }
 
 impl ClusterState {
-    /// Forgets what the requests of a node's members told, at these endpoints.
-    pub(super) fn forget(&mut self, node: usize, endpoints: &[Endpoint]) {
-        let pools = self.pools.iter_mut().filter(|state| endpoints.contains(&state.pool.endpoint));
-        for outliers in pools.filter_map(|state| state.outliers.as_mut()) {
-            outliers.forget(&node);
-        }
-    }
-
     /// Does what the time asks for in every pool.
     pub(super) fn tick(&mut self, now: Instant) -> Vec<Ejection> {
         let mut ejections = Vec::new();
         for state in &mut self.pools {
             let changes = state.outliers.as_mut().map(|outliers| outliers.tick(now)).unwrap_or_default();
-            let ejection = |change: passive::Change<usize>| {
-                let node = self.nodes.get(change.member)?.node.clone();
+            let ejection = |change: Change<usize>| {
+                let node = self.nodes.get(*self.by_key.get(&change.member)?)?.node.clone();
                 Some(Ejection { pool: state.pool.clone(), node, change })
             };
             ejections.extend(changes.into_iter().filter_map(ejection));
@@ -190,6 +153,31 @@ impl ClusterState {
         };
         config.pools.iter().map(|settings| settings.slow_start).filter(|time| !time.is_zero()).any(grows)
     }
+
+    /// Makes the views of its pools anew where something has changed that a request could notice.
+    pub(super) fn show(&mut self, config: &Cluster, now: Instant) {
+        let ClusterState { pools, nodes, by_key, .. } = self;
+        for pool in pools {
+            let known = |key: &usize| {
+                let &position = by_key.get(key)?;
+                nodes.get(position).zip(config.nodes.get(position))
+            };
+            let members: Vec<Member> = pool.members(known, now).collect();
+            if !pool.view.as_ref().is_some_and(|view| view.is_of(&pool.pool, &members)) {
+                pool.view = Some(Arc::new(PoolView::new(pool.pool.clone(), members)));
+                pool.unseen = true;
+            }
+        }
+    }
+
+    /// After the publication: tells those that wait in a pool whose view is new that a member may have room.
+    pub(super) fn wake(&mut self) {
+        for pool in &mut self.pools {
+            if std::mem::take(&mut pool.unseen) {
+                pool.waits().for_each(|queue| queue.changed());
+            }
+        }
+    }
 }
 
 impl PoolState {
@@ -197,34 +185,111 @@ impl PoolState {
         self.outliers.as_ref()?.standing(&node)
     }
 
-    pub(super) fn recorder(&self, node: usize) -> Option<Arc<Recorder>> {
+    fn recorder(&self, node: usize) -> Option<Arc<Recorder>> {
         self.outliers.as_ref()?.recorder(&node).cloned()
     }
 
-    /// Tells those that wait that a member may have room.
-    pub(super) fn changed(&self) {
-        self.pool.queue.changed();
-        self.queues.values().for_each(|queue| queue.changed());
+    /// The nodes that have a known address; `known` has what is known of one.
+    fn members<'s>(
+        &'s self,
+        known: impl Fn(&usize) -> Option<(&'s NodeState, &'s NodeSettings)> + 's,
+        now: Instant,
+    ) -> impl Iterator<Item = Member> + 's {
+        let (endpoint, settings) = (self.pool.endpoint, &self.pool.settings);
+        self.queues.iter().filter_map(move |(key, queue)| {
+            let (known, node) = known(key)?;
+            Some(Member {
+                node: known.node.clone(),
+                index: *key,
+                host: node.host.clone(),
+                address: SocketAddr::new(known.address?, node.ports[endpoint.index()]),
+                ports: node.ports,
+                standing: known.standing(endpoint, self.passive(*key), settings.slow_start, now),
+                draining: known.wanted() == AdminState::Draining,
+                backup: node.backup,
+                weight: known.weight(node),
+                limit: known.limit(node, settings),
+                recorder: self.recorder(*key),
+                queue: queue.clone(),
+                identity: known.identity,
+            })
+        })
+    }
+
+    /// Where requests wait: for some member, and each for the member of its session.
+    pub(super) fn waits(&self) -> impl Iterator<Item = Arc<Queue>> {
+        std::iter::once(&self.pool.queue).chain(self.queues.values()).cloned()
     }
 }
 
 impl NodeState {
-    fn new(cluster: &Cluster, node: &crate::config::Node) -> Self {
+    /// A node of which nothing is known. `joins`: it comes now, while others serve.
+    pub(super) fn new(cluster: &Cluster, node: &NodeSettings, key: usize, joins: Option<Instant>) -> Self {
+        let health = Endpoint::ALL.map(|endpoint| match is_probed(cluster, endpoint) {
+            false => Health::unprobed(),
+            true => Health::unknown(),
+        });
         NodeState {
             node: Arc::new(Node::new(cluster.name.clone(), node.id.clone())),
-            address: match node.host {
-                NodeHost::Address(address) => Some(address),
-                NodeHost::Name(_) => None,
-            },
-            health: Endpoint::ALL.map(|endpoint| match cluster.endpoints[endpoint.index()].health {
-                HealthProbe::Off => Health::unprobed(),
-                HealthProbe::Tcp | HealthProbe::Http { .. } => Health::unknown(),
-            }),
-            up_since: [None; 2],
+            key,
+            address: fixed_address(node),
+            health,
+            up_since: health.map(|health| joins.filter(|_| health.state() == State::Up)),
+            joining: joins.is_some(),
             admin: AdminState::Ready,
             agent: AgentState::default(),
             identity: crate::affinity::member_identity(&cluster.name, &node.id),
         }
+    }
+
+    /// Goes by other settings of the node and its cluster. What was found out about another place is forgotten. Returns
+    /// which endpoints have moved, by [`Endpoint::index`].
+    pub(super) fn reconfigure(
+        &mut self,
+        (old_cluster, old): (&Cluster, &NodeSettings),
+        (cluster, new): (&Cluster, &NodeSettings),
+        now: Instant,
+    ) -> [bool; 2] {
+        let elsewhere = old.host != new.host;
+        if elsewhere {
+            self.address = fixed_address(new);
+            self.node.sessions_left().forget(now);
+        }
+        if elsewhere || agent_check(cluster, new).is_none() {
+            // Another agent speaks for it, or none.
+            self.agent = AgentState::default();
+            self.count_sessions_left(now);
+        }
+        Endpoint::ALL.map(|endpoint| {
+            let index = endpoint.index();
+            let moved = elsewhere || old.ports[index] != new.ports[index];
+            let (before, probed) = (is_probed(old_cluster, endpoint), is_probed(cluster, endpoint));
+            if before != probed {
+                self.health[index] = self.health[index].probed(probed);
+            }
+            if moved {
+                self.joining = true;
+                self.health[index] = self.health[index].forget();
+                self.up_since[index] = (!probed).then_some(now);
+            }
+            moved
+        })
+    }
+
+    /// Takes in that it is at another address.
+    pub(super) fn moved(&mut self, now: Instant) {
+        // What was found out about the old address says nothing of the new one.
+        self.health = self.health.map(Health::forget);
+        self.up_since = [None; 2];
+        self.node.sessions_left().forget(now);
+        self.agent = AgentState::default();
+        self.count_sessions_left(now);
+    }
+
+    /// Takes in that a probe has taken an endpoint up or down.
+    pub(super) fn turned(&mut self, endpoint: Endpoint, to: State, now: Instant) {
+        self.up_since[endpoint.index()] = (to == State::Up).then_some(now);
+        self.joining &= to != State::Up;
     }
 
     /// What is known of one of its endpoints as a whole.
@@ -236,27 +301,28 @@ impl NodeState {
         now: Instant,
     ) -> Standing {
         let up_for = self.up_since[endpoint.index()].map(|since| now.saturating_duration_since(since));
-        Standing::of(&Facts {
+        let standing = Standing::of(&Facts {
             admin: self.wanted(),
             health: self.health[endpoint.index()].state(),
             agent_down: !self.agent.up,
             passive,
             up_for: up_for.filter(|&up_for| up_for < slow_start),
-        })
+        });
+        if standing == Standing::Unknown && self.joining { Standing::Joining } else { standing }
     }
 
     /// Its configured weight, times what its agent says in percent.
-    pub(super) fn weight(&self, node: &crate::config::Node) -> u32 {
+    pub(super) fn weight(&self, node: &NodeSettings) -> u32 {
         u32::from(node.weight).saturating_mul(self.agent.weight)
     }
 
     /// Requests that may be in flight on one of its endpoints.
-    pub(super) fn limit(&self, node: &crate::config::Node, settings: &PoolSettings) -> Option<usize> {
+    pub(super) fn limit(&self, node: &NodeSettings, settings: &PoolSettings) -> Option<usize> {
         self.agent.max_in_flight.or(node.max_in_flight).or(settings.max_in_flight)
     }
 
     /// What operators and its agent want of it: the stricter one counts.
-    fn wanted(&self) -> AdminState {
+    pub(super) fn wanted(&self) -> AdminState {
         self.admin.max(self.agent.wanted)
     }
 
@@ -273,5 +339,16 @@ impl NodeState {
                 self.up_since[endpoint.index()] = up.then_some(now);
             }
         }
+    }
+}
+
+fn is_probed(cluster: &Cluster, endpoint: Endpoint) -> bool {
+    cluster.endpoints[endpoint.index()].health != HealthProbe::Off
+}
+
+fn fixed_address(node: &NodeSettings) -> Option<IpAddr> {
+    match node.host {
+        NodeHost::Address(address) => Some(address),
+        NodeHost::Name(_) => None,
     }
 }

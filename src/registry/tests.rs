@@ -1,9 +1,12 @@
 //! Members come and go; requests keep what they began with.
 
+mod apply;
+
 use std::path::Path;
 
 use super::*;
 use crate::pool::{Ask, Choice, Picked, PoolView, Session, Standing};
+use crate::upstream::TrustStore;
 
 const SEPARATED: &str = "
 listeners:
@@ -21,14 +24,18 @@ clusters:
       - { id: wk-2, host: wk-2.test }
 ";
 
+fn config(yaml: &str) -> Config {
+    crate::config::parse(yaml, Path::new(".")).unwrap_or_else(|problems| panic!("{problems}\n{yaml}")).config
+}
+
 fn registry(yaml: &str) -> Registry {
-    let config = crate::config::parse(yaml, Path::new(".")).unwrap_or_else(|problems| panic!("{problems}")).config;
-    let classifier = Classifier::new(&config);
-    Registry::new(Arc::new(config), classifier, Arc::new(Metrics::new().unwrap()), &[], Instant::now(), 1)
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let setup = Setup::new(config(yaml), TrustStore::default(), &metrics);
+    Registry::new(setup, metrics, vec![Secret::new(*b"a key of 16 byte")], Instant::now(), 1)
 }
 
 fn pick(view: &PoolView) -> Option<Picked<'_>> {
-    let ask = Ask { tried: &[], session: Session::None, again: None, key: 0 };
+    let ask = Ask { tried: &[], session: Session::None, again: None, key: 0, ticket: None };
     match view.pick(&ask, Instant::now()) {
         Choice::Picked(picked) => Some(picked),
         Choice::Full | Choice::SessionFull(_) | Choice::Nobody => None,
@@ -46,8 +53,9 @@ fn picked(registry: &Registry, role: Role, picks: usize) -> Vec<String> {
     ids
 }
 
-fn node(node: usize) -> NodeIndex {
-    NodeIndex { cluster: 0, node }
+/// The node at a position of the first configuration.
+fn node(position: usize) -> NodeKey {
+    NodeKey(position + 1)
 }
 
 #[test]
@@ -113,7 +121,7 @@ fn a_dual_node_is_one_node_in_two_pools() {
     assert_eq!(dual_node.in_flight(), 4, "three console requests, and its third of the services");
     drop(leases);
     assert_eq!(dual_node.in_flight(), 0);
-    assert_eq!(registry.probed().iter().filter(|(index, _)| *index == node(0)).count(), 1, "it is probed once");
+    assert_eq!(registry.used().1.iter().filter(|used| used.key == node(0)).count(), 1, "it is probed once");
 }
 
 #[test]
@@ -141,19 +149,20 @@ fn a_member_that_fails_requests_is_ejected_until_a_probe_brings_it_back() {
         let recorder = member.recorder.as_ref().unwrap();
         let many = (0..3).any(|_| recorder.record(crate::health::passive::Outcome::GatewayError, Default::default()));
         assert!(many);
-        registry.judge(0, &view.pool, member.index, Instant::now())
+        registry.tick(Instant::now())
     };
     registry.record_probe(node(2), Endpoint::Servlet, "192.0.2.12".parse().unwrap(), true, Instant::now());
     probe(true);
     assert_eq!(workers(), ["wk-1", "wk-2"]);
-    assert_eq!(fail().unwrap().node.id().as_str(), "wk-1");
+    assert_eq!(fail()[0].node.id().as_str(), "wk-1");
     assert_eq!(workers(), ["wk-2"]);
     probe(false);
     probe(false);
     assert_eq!(workers(), ["wk-2"], "it is down");
     probe(true);
     assert_eq!(workers(), ["wk-1", "wk-2"], "a probe found it well again");
-    assert!(fail().is_some());
+    let told: Vec<_> = fail().iter().map(|told| told.change.why.as_str()).collect();
+    assert_eq!(told, ["forgotten", "errors_in_a_row"], "what the probe has ended is told, too");
     assert_eq!(registry.tick(Instant::now() + std::time::Duration::from_secs(11)).len(), 1, "its time is over");
     assert_eq!(workers(), ["wk-1", "wk-2"], "one request may find out");
 }
@@ -215,6 +224,26 @@ fn what_a_nodes_agent_says_is_obeyed() {
 }
 
 #[test]
+fn a_drain_that_an_agent_wanted_ends_when_its_node_moves() {
+    let registry = registry(&SEPARATED.replace("health: { rise", &format!("{AGENT}, health: {{ rise")));
+    let [home, elsewhere] = [11, 99].map(|host| IpAddr::from([192, 0, 2, host]));
+    let drain = crate::report::agent::parse(b"drain\n").unwrap();
+    let (begin, hour) = (Instant::now(), std::time::Duration::from_secs(3600));
+    let left = |now| registry.shown_node(node(1)).unwrap().node.sessions_left().left(now);
+    assert!(registry.record_agent(node(1), home, &drain, begin).is_some());
+    assert!(left(begin).is_some_and(|left| left.at_least));
+    assert!(registry.record_address(node(1), elsewhere, begin));
+    assert_eq!(left(begin), None, "nobody wants that of the new one");
+    // Sessions that came meanwhile were not seen.
+    assert!(registry.record_agent(node(1), elsewhere, &drain, begin + hour).is_some());
+    assert!(left(begin + hour).is_some_and(|left| left.at_least), "this drain has just begun");
+    // What an operator wants stays, and the count begins anew.
+    registry.set_admin_state(node(1), AdminState::Draining, begin + hour);
+    assert!(registry.record_address(node(1), home, begin + 2 * hour));
+    assert!(left(begin + 2 * hour).is_some_and(|left| left.at_least));
+}
+
+#[test]
 fn a_node_has_one_agent() {
     let pools = |worker: &str, manager: &str| {
         let pools = format!("pools: {{ worker: {{ {worker} }}, manager: {{ {manager} }} }}");
@@ -223,7 +252,7 @@ fn a_node_has_one_agent() {
             .replace("[manager] }", "[worker, manager] }")
             .replace("pools: { worker: { health: { rise: 1, fall: 2 } } }", &pools);
         let agents = registry(&dual).agents().into_iter();
-        agents.map(|(index, check)| (index.node, check.port)).collect::<Vec<_>>()
+        agents.map(|(key, _, check)| (key.0 - 1, check.port)).collect::<Vec<_>>()
     };
     let other = AGENT.replace("7777", "8888");
     assert_eq!(pools("", ""), []);

@@ -1,6 +1,7 @@
 //! How many requests one tenant may have in flight.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ahash::{AHashMap, RandomState};
 use parking_lot::Mutex;
@@ -16,7 +17,7 @@ const SHARDS: usize = 64;
 /// than what is in flight. It takes a lock for the time of one look-up, and allocates when a tenant gets its entry; there
 /// need be none of it where no cap is configured.
 pub struct TenantCap {
-    limit: usize,
+    limit: AtomicUsize,
     shards: [Mutex<Counts>; SHARDS],
     hasher: RandomState,
 }
@@ -35,12 +36,13 @@ impl TenantCap {
     /// At most `limit` requests for each tenant.
     pub fn new(limit: usize) -> Arc<Self> {
         let shards = std::array::from_fn(|_| Mutex::default());
-        Arc::new(TenantCap { limit, shards, hasher: RandomState::new() })
+        Arc::new(TenantCap { limit: AtomicUsize::new(limit), shards, hasher: RandomState::new() })
     }
 
     /// Counts a request of `tenant`. `None` if it has as many as it may.
     pub fn admit(self: &Arc<Self>, tenant: &str) -> Option<TenantPass> {
-        if self.limit == 0 {
+        let limit = self.limit();
+        if limit == 0 {
             return None;
         }
         in_lower_case(tenant, |tenant| {
@@ -50,7 +52,7 @@ impl TenantCap {
                 None => Arc::from(tenant),
             };
             let count = counts.entry(tenant.clone()).or_insert(0);
-            if *count >= self.limit {
+            if *count >= limit {
                 return None;
             }
             *count += 1;
@@ -58,13 +60,17 @@ impl TenantCap {
         })
     }
 
-    /// Requests in flight of a tenant, for whoever shows them.
-    pub fn in_flight(&self, tenant: &str) -> usize {
-        in_lower_case(tenant, |tenant| self.shard(tenant).lock().get(tenant).copied().unwrap_or(0))
+    /// Lets each tenant have so many from here on. What is in flight stays.
+    pub fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
+    }
+
+    fn limit(&self) -> usize {
+        self.limit.load(Ordering::Relaxed)
     }
 
     /// Tenants with requests in flight.
-    pub fn tenants(&self) -> usize {
+    fn tenants(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().len()).sum()
     }
 
@@ -92,7 +98,7 @@ impl Drop for TenantPass {
 
 impl std::fmt::Debug for TenantCap {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TenantCap").field("limit", &self.limit).field("tenants", &self.tenants()).finish()
+        f.debug_struct("TenantCap").field("limit", &self.limit()).field("tenants", &self.tenants()).finish()
     }
 }
 
@@ -105,12 +111,17 @@ impl std::fmt::Debug for TenantPass {
 #[cfg(test)]
 mod tests {
     use std::sync::Barrier;
-    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use proptest::collection::vec;
     use proptest::prelude::*;
 
     use super::*;
+
+    impl TenantCap {
+        fn in_flight(&self, tenant: &str) -> usize {
+            in_lower_case(tenant, |tenant| self.shard(tenant).lock().get(tenant).copied().unwrap_or(0))
+        }
+    }
 
     #[test]
     fn a_tenant_has_no_more_than_its_share_and_leaves_nothing() {

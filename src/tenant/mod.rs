@@ -37,6 +37,16 @@ impl TenantRules {
             cap: tenants.max_in_flight.map(TenantCap::new),
         }
     }
+
+    /// Those of the same cluster with other settings: what is in flight stays counted.
+    pub fn renewed(&self, tenants: &Tenants) -> Self {
+        let kept = self.cap.as_ref().zip(tenants.max_in_flight).map(|(cap, limit)| {
+            cap.set_limit(limit);
+            cap.clone()
+        });
+        let rules = TenantRules::new(tenants);
+        TenantRules { cap: kept.or(rules.cap), ..rules }
+    }
 }
 
 /// Calls `read` with the tenant's name in lower case. It allocates only for names that are longer than a domain can be.

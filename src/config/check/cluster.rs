@@ -30,6 +30,7 @@ pub(super) fn check(
     hosts(raw, problems);
     nodes::roles(raw, problems);
     affinity::routes(raw, problems);
+    affinity::apart(raw, problems);
     let endpoints = endpoint::check(raw, context, problems);
     let (services, admin_services) = services(raw, context, problems);
     let pools = raw.pools.or_empty();
