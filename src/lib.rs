@@ -24,6 +24,7 @@
 //! reads what nodes say of themselves, and all tell the [`registry`], which is the only writer and publishes whole
 //! snapshots. [`membership`] adds the members that come and go to what the file says. [`admin`] shows the state to operators,
 //! and takes in what they want and who registers.
+//! [`autoscale`] decides how many nodes a role should have; [`simulate`] plays that in virtual time.
 //! [`app`] wires all of this; [`cli`] has the commands, among them a [`demo`] with stub [`node`]s and the [`probe`] that a
 //! container's health check uses. [`limits`] fits the process to what the system lets it have.
 #![forbid(unsafe_code)]
