@@ -196,7 +196,16 @@ fn dual(raw: &RawCluster, problems: &mut Problems) {
     }
 }
 
-/// Hosts need nodes; nodes without hosts are never asked.
+/// Whether somebody may come to the pool of a role who is not in the file.
+fn may_register(raw: &RawCluster, role: Role) -> bool {
+    let pools = raw.pools.or_empty();
+    let networks = pools.of(role).value().map(|pool| &pool.allowed_networks);
+    raw.pools.is_bad()
+        || pools.of(role).is_bad()
+        || networks.is_some_and(|networks| networks.value().is_some_and(|networks| !networks.items.is_empty()))
+}
+
+/// Hosts need nodes, or somebody who may come; nodes without hosts are never asked.
 fn hosts_and_nodes(raw: &RawCluster, role: Role, known: &[Vec<Role>], nodes: &Spot, problems: &mut Problems) {
     let Some(hosts) = raw.hosts.value() else { return };
     let some_node = known.iter().any(|roles| roles.contains(&role));
@@ -205,7 +214,7 @@ fn hosts_and_nodes(raw: &RawCluster, role: Role, known: &[Vec<Role>], nodes: &Sp
             // The mode has its own rule for a missing manager.
             let dual = raw.mode.value() == Some(&Mode::Dual);
             let reported = dual && role == Role::Manager;
-            if !some_node && !reported && !sources::may_bring(raw, role) {
+            if !some_node && !reported && !sources::may_bring(raw, role) && !may_register(raw, role) {
                 problems.error(&given.at, format!("hosts for {role}s, but no node has this role"), "hosts with nodes");
             }
         }
