@@ -206,7 +206,7 @@ fn may_register(raw: &RawCluster, role: Role) -> bool {
     pool.is_bad() || networks.is_some_and(|networks| !networks.absent_or(|list| list.items.is_empty()))
 }
 
-/// Hosts need nodes; nodes without hosts are never asked.
+/// Hosts need nodes, or somebody who may come; nodes without hosts are never asked.
 fn hosts_and_nodes(raw: &RawCluster, role: Role, known: &[Vec<Role>], nodes: &Spot, problems: &mut Problems) {
     let Some(hosts) = raw.hosts.value() else { return };
     let some_node = known.iter().any(|roles| roles.contains(&role));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bollard::errors::Error;
 use bollard::models::{
@@ -27,11 +27,22 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// nobody who listens to containers.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
+/// The same for the first time: by then the Engine tells its events.
+const LOOK_AGAIN_FIRST: Duration = Duration::from_secs(1);
+
 /// The longest pause before the Engine is asked again.
 const LONGEST_RETRY: Duration = Duration::from_secs(10);
 
 /// The oldest API that is spoken: that of Docker 20.10.
 const OLDEST: &ClientVersion = &ClientVersion { major_version: 1, minor_version: 41 };
+
+/// What was last logged of an Engine.
+#[derive(Debug, PartialEq, Eq)]
+enum News {
+    Unknown,
+    Answering,
+    Failing,
+}
 
 /// An Engine.
 #[derive(Debug)]
@@ -67,14 +78,14 @@ impl Engine {
     pub(super) async fn follow(mut self, told: watch::Sender<Option<Found>>, seed: u64) {
         let draws = Draws::new(seed);
         let mut retry = Retry::new(LONGEST_RETRY);
-        let mut failing = false;
+        let mut news = News::Unknown;
         loop {
-            let mut answered = false;
-            let Err(error) = self.listen(&told, &mut answered).await else { return };
-            if answered {
-                (failing, retry) = (false, Retry::new(LONGEST_RETRY));
+            let begun = Instant::now();
+            let Err(error) = self.listen(&told, &mut news).await else { return };
+            if begun.elapsed() >= LONGEST_RETRY {
+                retry.reset();
             }
-            if !std::mem::replace(&mut failing, true) {
+            if std::mem::replace(&mut news, News::Failing) != News::Failing {
                 warn!("docker: the Engine does not answer, its containers stay members: {error}");
             }
             tokio::time::sleep(jittered(retry.pause(), draws.draw())).await;
@@ -82,25 +93,29 @@ impl Engine {
     }
 
     /// Reads the list and listens to what changes it. Returns when nobody wants to know any more.
-    async fn listen(&mut self, told: &watch::Sender<Option<Found>>, answered: &mut bool) -> Result<(), Error> {
+    async fn listen(&mut self, told: &watch::Sender<Option<Found>>, news: &mut News) -> Result<(), Error> {
         let filters = HashMap::from([("type", vec!["container"]), ("label", vec![CLUSTER])]);
         let docker = self.connect()?;
-        // Before the list, so that nothing happens unseen between the two.
-        let mut events = pin!(docker.events(Some(EventsOptionsBuilder::default().filters(&filters).build())));
+        // Fused: it is looked at below, too, where its end is not told from silence.
+        let mut events = pin!(docker.events(Some(EventsOptionsBuilder::default().filters(&filters).build())).fuse());
+        // What happens between the first list and the first event is in the second list.
+        let mut look_again = LOOK_AGAIN_FIRST;
         loop {
             let found = members(&self.containers(&docker).await?, self.network.as_deref());
-            if !std::mem::replace(answered, true) {
-                info!("docker: the Engine has {} members, {} refused", found.members.len(), found.refused.len());
+            // The events are asked for with the second round.
+            if look_again == LOOK_AGAIN && std::mem::replace(news, News::Answering) != News::Answering {
+                info!("docker: the Engine answers; {} of its containers are members", found.members.len());
             }
             tell(told, found);
             tokio::select! {
                 () = told.closed() => return Ok(()),
-                event = tokio::time::timeout(LOOK_AGAIN, events.next()) => match event {
+                event = tokio::time::timeout(look_again, events.next()) => match event {
                     Ok(Some(event)) => self.take(&event?),
                     Ok(None) => return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into()),
                     Err(_) => {}
                 },
             }
+            look_again = LOOK_AGAIN;
             // What has happened meanwhile is in the next list.
             while let Some(event) = std::future::poll_fn(|context| match events.poll_next_unpin(context) {
                 std::task::Poll::Ready(event) => std::task::Poll::Ready(event),
