@@ -6,7 +6,9 @@
 mod listener;
 mod pool;
 mod rules;
+mod scaling;
 mod secret;
+mod sources;
 mod tenants;
 mod tokens;
 
@@ -20,7 +22,9 @@ use serde::Serialize;
 pub use self::listener::*;
 pub use self::pool::*;
 pub use self::rules::*;
+pub use self::scaling::*;
 pub use self::secret::*;
+pub use self::sources::*;
 pub use self::tenants::*;
 pub use self::tokens::*;
 use crate::ids::{ClusterName, Endpoint, NodeId, Role, Scheme};
@@ -75,8 +79,10 @@ pub struct Cluster {
     pub endpoints: [EndpointSettings; 2],
     /// Which clients may reach the cluster, by [`Role::index`] and whichever listener they come to.
     pub access: [Access; 2],
-    /// At least one.
+    /// Those that are in the file; at least one, or a source.
     pub nodes: Vec<Node>,
+    /// Where further members come from, in the order of the file.
+    pub sources: Vec<Source>,
     /// How many members it may have besides those of the file, 1 to 65536.
     pub max_dynamic: usize,
     /// Pool settings by [`Role::index`].

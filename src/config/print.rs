@@ -6,6 +6,8 @@
 mod listener;
 mod pool;
 mod rules;
+mod scaling;
+mod sources;
 mod tenants;
 
 use std::time::Duration;
@@ -100,6 +102,7 @@ fn print_cluster(cluster: &Cluster) -> Value {
         ("endpoints", map(endpoints)),
         ("access", map(Role::ALL.map(|role| (role.as_str(), print_access(&cluster.access[role.index()]))))),
         ("nodes", Value::Sequence(cluster.nodes.iter().map(|node| print_node(node, cluster)).collect())),
+        ("sources", map(cluster.sources.iter().map(|source| (source.name.as_str(), sources::print(source, cluster))))),
         ("max_dynamic", number(cluster.max_dynamic)),
         ("pools", map(Role::ALL.map(|role| (role.as_str(), pool::print(&cluster.pools[role.index()], role))))),
         ("tenants", tenants::print(&cluster.tenants)),

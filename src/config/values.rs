@@ -172,6 +172,15 @@ pub(crate) fn bind(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("{} is not an address with a port", quoted(text)))
 }
 
+/// The address of a name server; port 53 if it has none.
+pub(crate) fn name_server(text: &str) -> Result<SocketAddr, String> {
+    const PORT: u16 = 53;
+    let server = text.parse().ok().or_else(|| address(text).map(|address| SocketAddr::new(address, PORT)));
+    server
+        .filter(|server: &SocketAddr| server.port() != 0)
+        .ok_or_else(|| format!("{} is not the address of a name server", quoted(text)))
+}
+
 /// A network, or an address as a network of one.
 pub(crate) fn network(text: &str) -> Result<IpNet, String> {
     let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
@@ -471,6 +480,16 @@ mod tests {
             ("0.0.0.0:65536", "!not an address"),
         ];
         check(bind, |bind| bind.to_string(), &cases);
+        let cases = [
+            ("127.0.0.1:5353", "127.0.0.1:5353"),
+            ("10.0.0.2", "10.0.0.2:53"),
+            ("[fd00::2]:54", "[fd00::2]:54"),
+            ("[fd00::2]", "[fd00::2]:53"),
+            ("fd00::2", "[fd00::2]:53"),
+            ("10.0.0.2:0", "!not the address of a name server"),
+            ("ns.internal", "!not the address of a name server"),
+        ];
+        check(name_server, |server| server.to_string(), &cases);
     }
 
     #[test]

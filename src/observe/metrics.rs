@@ -13,6 +13,8 @@ use prometheus::{
 use crate::health::passive::{Change, Standing, Why};
 use crate::ids::{ClusterName, Endpoint, Name, NodeId, Role};
 use crate::member::AdminState;
+use crate::observe::scale::ScaleMetrics;
+use crate::observe::sources::SourceMetrics;
 use crate::pool::Pool;
 use crate::retry::GiveUp;
 
@@ -49,6 +51,8 @@ pub struct Metrics {
     draining_sessions: IntGaugeVec,
     admin_changes: IntCounterVec,
     admin_refused: IntCounterVec,
+    scale: ScaleMetrics,
+    sources: Arc<SourceMetrics>,
     member_events: IntCounterVec,
 }
 
@@ -168,10 +172,12 @@ impl Metrics {
                 Opts::new("admin_refused_total", "Requests to the admin API without the right to ask, by reason."),
                 &["reason"],
             )?,
+            sources: Arc::new(SourceMetrics::new(&collected)?),
             member_events: IntCounterVec::new(
                 Opts::new("member_events_total", "What happened to members that come and go, by event."),
                 &["cluster", "role", "event"],
             )?,
+            scale: ScaleMetrics::new(&collected)?,
             collected,
         };
         metrics.register()?;
@@ -205,6 +211,11 @@ impl Metrics {
             Box::new(self.member_events.clone()),
         ];
         all.into_iter().try_for_each(|metric| self.collected.register(metric))
+    }
+
+    /// What is known of the sources of members.
+    pub fn sources(&self) -> &Arc<SourceMetrics> {
+        &self.sources
     }
 
     /// The counters of a role of a cluster.
@@ -319,6 +330,11 @@ impl Metrics {
         self.member_events.with_label_values(&[cluster.as_str(), role.as_str(), event]).inc();
     }
 
+    /// What the autoscaler has decided.
+    pub fn scale(&self) -> &ScaleMetrics {
+        &self.scale
+    }
+
     /// Counts access lines that were dropped.
     pub fn access_lines_lost(&self) -> &IntCounter {
         &self.access_lines_lost
@@ -346,6 +362,11 @@ impl PoolMetrics {
         // `class` is below the length of both.
         self.requests[class].inc();
         self.seconds.observe(took.as_secs_f64());
+    }
+
+    /// How many requests were finished since the process began.
+    pub fn finished_so_far(&self) -> u64 {
+        self.seconds.get_sample_count()
     }
 
     /// Counts a request that was given to a node.
