@@ -16,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::admin::Admin;
+use crate::autoscale::{Autoscaling, Board, Configured};
 use crate::classify::Classifier;
 use crate::config::{AccessLog, Affinity, Config, Listener, Secret};
 use crate::control::Control;
@@ -155,9 +156,12 @@ impl App {
             app.server.add_service(edge);
         }
         let membership = Arc::new(Membership::new(config.clone(), metrics.clone()));
+        let board = Arc::new(Board::default());
+        let (drain, shown) = (app.drain.clone(), board.clone());
         let sources = metrics.sources().clone();
-        let admin = Admin::new(registry.clone(), metrics, membership.clone(), app.drain.clone());
+        let admin = Admin::new(registry.clone(), metrics.clone(), membership.clone(), shown, drain);
         app.answer("admin", &config.admin.bind, admin)?;
+        app.server.add_service(Autoscaling::new(registry.clone(), metrics, board, Configured));
         app.server.add_service(Control::new(registry, membership, sources, opened));
         Ok(app)
     }
@@ -354,6 +358,7 @@ impl ShutdownSignalWatch for Stop {
         self.drain.begin();
         tokio::select! {
             () = self.drain.emptied() => info!("all connections are finished"),
+            // The end of the wait for connections, which the drain ends earlier when it can.
             () = tokio::time::sleep(self.grace) => {
                 warn!("the grace period is over; {} connections are cut off", self.drain.open());
             }

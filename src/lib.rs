@@ -20,17 +20,20 @@
 //!
 //! # What the requests are routed by
 //!
-//! [`config`] reads the YAML file into types that cannot be wrong. [`health`] watches the nodes, [`discovery`] finds
-//! where they are and who else is one, [`report`] reads what nodes say of themselves, and all tell the [`registry`],
-//! which is the only writer and publishes whole snapshots. [`admin`] shows the state to operators. [`app`] wires all of
-//! this; [`cli`] has the commands, among them a [`demo`] with stub [`node`]s and the [`probe`] that a container's
-//! health check uses. [`limits`] fits the process to what the system lets it have.
+//! [`config`] reads the YAML file into types that cannot be wrong. [`health`] watches the nodes, [`discovery`] finds where
+//! they are and who else is one, [`report`] reads what nodes say of themselves, and all tell the [`registry`], which is the
+//! only writer and publishes whole snapshots. [`membership`] adds the members that come and go to what the file says. [`admin`] shows the state to operators,
+//! and takes in what they want and who registers.
+//! [`autoscale`] decides how many nodes a role should have; [`simulate`] plays that in virtual time.
+//! [`app`] wires all of this; [`cli`] has the commands, among them a [`demo`] with stub [`node`]s and the [`probe`] that a
+//! container's health check uses. [`limits`] fits the process to what the system lets it have.
 #![forbid(unsafe_code)]
 
 pub mod admin;
 pub mod admin_services;
 pub mod affinity;
 pub mod app;
+pub mod autoscale;
 pub mod classify;
 pub mod cli;
 pub mod config;
@@ -39,6 +42,7 @@ pub mod cookies;
 pub mod demo;
 pub mod discovery;
 pub mod edge;
+pub mod executor;
 pub mod health;
 pub mod http1;
 pub mod ids;
@@ -57,6 +61,7 @@ pub mod report;
 pub mod retry;
 pub mod select;
 pub mod sessions;
+pub mod simulate;
 pub mod tasks;
 pub mod tenant;
 pub mod throttle;

@@ -12,7 +12,8 @@ use super::guard::{Caller, Guard, check_origin};
 use super::problem::{Kind, Problem};
 use super::reply::Reply;
 use super::route::{self, Found, Route};
-use super::{members, registration};
+use super::{members, registration, scaling};
+use crate::autoscale::Board;
 use crate::config::Permission;
 use crate::membership::Membership;
 use crate::observe::metrics::Metrics;
@@ -21,7 +22,7 @@ use crate::registry::Registry;
 type Handler = fn(&Api, &Request<'_>) -> Result<Reply, Problem>;
 
 /// What the API has. `openapi.yaml` describes the same.
-static ROUTES: [Route<Handler>; 9] = [
+static ROUTES: [Route<Handler>; 11] = [
     get("/api/v1/openapi", None, |_, _| Ok(Reply::document("application/yaml", OPENAPI))),
     get("/api/v1/members", Some(Permission::Read), members::list),
     get(NODE, Some(Permission::Read), members::show),
@@ -32,6 +33,8 @@ static ROUTES: [Route<Handler>; 9] = [
         Permission::Operate,
         registration::set_weight,
     ),
+    get("/api/v1/scaling", Some(Permission::Read), scaling::list),
+    get("/api/v1/scaling/{cluster}/{role}", Some(Permission::Read), scaling::show),
     get(MEMBER, Some(Permission::Read), registration::show),
     change(Method::PUT, MEMBER, Permission::Register, registration::register),
     change(Method::DELETE, MEMBER, Permission::Register, registration::deregister),
@@ -55,6 +58,7 @@ pub(super) struct Api {
     pub(super) registry: Arc<Registry>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) membership: Arc<Membership>,
+    pub(super) board: Arc<Board>,
     pub(super) guard: Guard,
 }
 
@@ -84,9 +88,14 @@ pub(super) fn is_api(path: &str) -> bool {
 }
 
 impl Api {
-    pub(super) fn new(registry: Arc<Registry>, metrics: Arc<Metrics>, membership: Arc<Membership>) -> Self {
+    pub(super) fn new(
+        registry: Arc<Registry>,
+        metrics: Arc<Metrics>,
+        membership: Arc<Membership>,
+        board: Arc<Board>,
+    ) -> Self {
         let guard = Guard::new(metrics.clone());
-        Api { registry, metrics, membership, guard }
+        Api { registry, metrics, membership, board, guard }
     }
 
     /// Decides by the header whether a request may be made, and what it asks for. Who has no token learns nothing.

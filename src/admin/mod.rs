@@ -14,6 +14,7 @@ mod problem;
 mod registration;
 mod reply;
 mod route;
+mod scaling;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -26,6 +27,7 @@ use pingora::protocols::http::ServerSession;
 use self::api::Api;
 use self::pages::Pages;
 use self::reply::Reply;
+use crate::autoscale::Board;
 use crate::edge::{Answer, Drain};
 use crate::membership::Membership;
 use crate::observe::metrics::Metrics;
@@ -40,8 +42,14 @@ pub struct Admin {
 impl Admin {
     /// Answers about the state of these; metrics only to this machine and to whom the configuration names, the API only to
     /// those who have one of its tokens.
-    pub fn new(registry: Arc<Registry>, metrics: Arc<Metrics>, membership: Arc<Membership>, drain: Arc<Drain>) -> Self {
-        let api = Api::new(registry.clone(), metrics.clone(), membership);
+    pub fn new(
+        registry: Arc<Registry>,
+        metrics: Arc<Metrics>,
+        membership: Arc<Membership>,
+        board: Arc<Board>,
+        drain: Arc<Drain>,
+    ) -> Self {
+        let api = Api::new(registry.clone(), metrics.clone(), membership, board);
         Admin { pages: Pages { registry, metrics, drain, showing: Mutex::new(()) }, api }
     }
 

@@ -13,6 +13,9 @@ use crate::config::{Config, Secret, Token};
 use crate::registry::Setup;
 use crate::upstream::TrustStore;
 
+#[path = "scaling_tests.rs"]
+mod scaling;
+
 const TOKEN: &str = "a-token-for-tests";
 
 const CLUSTER: &str = "
@@ -43,7 +46,7 @@ fn build(config: Config) -> Api {
     let membership = Arc::new(Membership::new(Arc::new(config.clone()), metrics.clone()));
     let setup = Setup::new(config, TrustStore::default(), &metrics);
     let registry = Registry::new(setup, metrics.clone(), Vec::new(), Instant::now(), 1);
-    Api::new(Arc::new(registry), metrics, membership)
+    Api::new(Arc::new(registry), metrics, membership, Arc::default())
 }
 
 fn request(method: &str, path: &str, headers: &[(&'static str, &str)]) -> RequestHeader {

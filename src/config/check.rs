@@ -13,6 +13,7 @@ mod listener;
 mod nodes;
 mod pool;
 mod rules;
+mod scaling;
 pub(crate) mod sources;
 mod tenants;
 mod tokens;

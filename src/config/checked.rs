@@ -6,6 +6,7 @@
 mod listener;
 mod pool;
 mod rules;
+mod scaling;
 mod secret;
 mod sources;
 mod tenants;
@@ -21,6 +22,7 @@ use serde::Serialize;
 pub use self::listener::*;
 pub use self::pool::*;
 pub use self::rules::*;
+pub use self::scaling::*;
 pub use self::secret::*;
 pub use self::sources::*;
 pub use self::tenants::*;

@@ -13,19 +13,19 @@
 pub mod checked;
 
 mod check;
-mod decode;
+pub(crate) mod decode;
 mod expand;
 mod presets;
 mod print;
-mod problem;
+pub(crate) mod problem;
 mod raw;
-mod secrets;
+pub(crate) mod secrets;
 mod suggest;
 #[cfg(test)]
 mod tests;
-mod tree;
+pub(crate) mod tree;
 mod units;
-mod values;
+pub(crate) mod values;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -39,7 +39,8 @@ pub(crate) use self::raw::IN_FLIGHT;
 pub(crate) use self::values::is_route;
 
 use self::check::Context;
-use self::expand::{Environment, expand};
+pub(crate) use self::expand::Environment;
+use self::expand::expand;
 use self::problem::Spot;
 use self::raw::{RawConfig, RawMembers};
 
@@ -61,10 +62,54 @@ const LARGEST_FILE: u64 = 1 << 20;
 /// # Errors
 /// All problems of the file, warnings included, if one of them is an error.
 pub fn load(path: &Path) -> Result<Loaded, Problems> {
-    let bytes = read(path)?;
-    let text = text(&bytes)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    parse(text, folder)
+    parse(&text_of(path)?, folder_of(path))
+}
+
+/// The folder that relative paths in a file start from.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Reads a file of another kind in the same way: `read` makes of its tree what it holds. Relative paths start from the
+/// folder that `read` is told.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn load_other<T>(
+    path: &Path,
+    read: impl FnOnce(&tree::Node, &Path, &mut Problems) -> Option<T>,
+) -> Result<(T, Vec<Problem>), Problems> {
+    parse_other(&text_of(path)?, folder_of(path), &|name| std::env::var(name).ok(), read)
+}
+
+/// The same with a text.
+pub(crate) fn parse_other<T>(
+    text: &str,
+    base_dir: &Path,
+    environment: &Environment<'_>,
+    read: impl FnOnce(&tree::Node, &Path, &mut Problems) -> Option<T>,
+) -> Result<(T, Vec<Problem>), Problems> {
+    let mut problems = Problems::default();
+    let mut root = tree::read(text, &mut problems)?;
+    expand(&mut root, &Spot::root(1), environment, &mut problems);
+    let base_dir = std::path::absolute(base_dir).unwrap_or_else(|_| base_dir.to_owned());
+    let value = read(&root, &base_dir, &mut problems);
+    problems.sort();
+    match value {
+        Some(value) if !problems.has_errors() => Ok((value, problems.into_iter().collect())),
+        _ => Err(problems),
+    }
+}
+
+/// Whether a file has a key at its top: what kind of file it is meant to be. One that cannot be read has none.
+pub(crate) fn has_key(path: &Path, key: &str) -> bool {
+    let mut problems = Problems::default();
+    let root = text_of(path).ok().and_then(|text| tree::read(&text, &mut problems).ok());
+    matches!(root, Some(tree::Node { value: tree::Value::Map(entries), .. }) if entries.iter().any(|entry| entry.key == key))
+}
+
+fn text_of(path: &Path) -> Result<String, Problems> {
+    Ok(text(&read(path)?)?.to_owned())
 }
 
 /// Reads a file that is not too large.

@@ -6,6 +6,7 @@
 mod listener;
 mod pool;
 mod rules;
+mod scaling;
 mod sources;
 mod tenants;
 

@@ -7,6 +7,7 @@ mod listener;
 mod pool;
 mod protect;
 mod rules;
+mod scaling;
 mod sources;
 mod tenants;
 mod tokens;
@@ -22,9 +23,10 @@ pub(crate) use self::cluster::{
     RawUpstreamTls,
 };
 pub(crate) use self::listener::{RawClientTimeouts, RawCookies, RawLimits, RawListener, RawListenerTls, RawResponse};
-pub(crate) use self::pool::{RawHealthPolicy, RawPool};
+pub(crate) use self::pool::{RawHealthPolicy, RawPool, RawPools};
 pub(crate) use self::protect::{IN_FLIGHT, RawAgent, RawLoad, RawOutliers, RawQueue, RawRetry};
 pub(crate) use self::rules::RawRule;
+pub(crate) use self::scaling::{RawCoolDown, RawScale};
 pub(crate) use self::sources::{RawDnsSource, RawMembers, RawRecords, RawSource};
 pub(crate) use self::tenants::RawPartition;
 pub(crate) use self::tokens::{RawScope, RawToken};

@@ -4,6 +4,7 @@ mod pools;
 mod protection;
 mod refused;
 mod robust;
+mod scaling;
 mod secrets;
 mod sources;
 mod tenants;
@@ -232,6 +233,9 @@ const EVERYTHING: &str = "listeners:\n  a: { bind: ['[::]:0', '10.0.0.1:81'], ro
          retry: { attempts: 3, try_timeout: 1s, budget: 10%, budget_floor: 0 }, max_in_flight: 100,\n        \
          queue: { length: 9, wait: 1s }, slow_start: 20s,\n        \
          load: { orca: true, fade: 1s, agent: { port: 7777, interval: 3s, timeout: 1s } },\n        \
+         scale: { acts: true, min: 2, max: 30, target: 60, interval: 5s, window: 2m, panic: { window: 4s, threshold: 150% },\n        \
+         startup: 45s, startup_limit: 5m, cool_down: 3m, scale_down_at: 80%, step_up: 4, step_down: 3, scale_to_zero: 1h,\n        \
+         node_load: 75% },\n        \
          allowed_networks: [10.1.0.0/16, 'fd00::/8'] }\n      \
          manager: { affinity: { cookie: { name: __Host-elb, secure: always, same_site: none, lifetime: 8h } },\n        \
          outliers: off, retry: off, queue: off }\n\

@@ -13,6 +13,7 @@ use prometheus::{
 use crate::health::passive::{Change, Standing, Why};
 use crate::ids::{ClusterName, Endpoint, Name, NodeId, Role};
 use crate::member::AdminState;
+use crate::observe::scale::ScaleMetrics;
 use crate::observe::sources::SourceMetrics;
 use crate::pool::Pool;
 use crate::retry::GiveUp;
@@ -50,6 +51,7 @@ pub struct Metrics {
     draining_sessions: IntGaugeVec,
     admin_changes: IntCounterVec,
     admin_refused: IntCounterVec,
+    scale: ScaleMetrics,
     sources: Arc<SourceMetrics>,
     member_events: IntCounterVec,
 }
@@ -175,6 +177,7 @@ impl Metrics {
                 Opts::new("member_events_total", "What happened to members that come and go, by event."),
                 &["cluster", "role", "event"],
             )?,
+            scale: ScaleMetrics::new(&collected)?,
             collected,
         };
         metrics.register()?;
@@ -327,6 +330,11 @@ impl Metrics {
         self.member_events.with_label_values(&[cluster.as_str(), role.as_str(), event]).inc();
     }
 
+    /// What the autoscaler has decided.
+    pub fn scale(&self) -> &ScaleMetrics {
+        &self.scale
+    }
+
     /// Counts access lines that were dropped.
     pub fn access_lines_lost(&self) -> &IntCounter {
         &self.access_lines_lost
@@ -354,6 +362,11 @@ impl PoolMetrics {
         // `class` is below the length of both.
         self.requests[class].inc();
         self.seconds.observe(took.as_secs_f64());
+    }
+
+    /// How many requests were finished since the process began.
+    pub fn finished_so_far(&self) -> u64 {
+        self.seconds.get_sample_count()
     }
 
     /// Counts a request that was given to a node.

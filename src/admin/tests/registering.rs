@@ -225,9 +225,11 @@ fn what_is_not_as_it_should_be_is_told() {
 }
 
 /// Every route with a body that is good, and which of [`TOKENS`] may use it.
-const GOOD: [(&str, &str, &str, [bool; TOKENS.len()]); 10] = [
+const GOOD: [(&str, &str, &str, [bool; TOKENS.len()]); 12] = [
     ("GET", "/api/v1/openapi", "", [true; 6]),
     ("GET", "/api/v1/members", "", [true, true, false, false, true, true]),
+    ("GET", "/api/v1/scaling", "", [true, true, false, false, true, true]),
+    ("GET", "/api/v1/scaling/esb/worker", "", [true, true, false, false, false, false]),
     ("GET", "/api/v1/clusters/esb/nodes/wk-1", "", [true, true, false, false, false, false]),
     ("GET", "/api/v1/clusters/esb/nodes/mgr-1", "", [true, false, false, false, false, true]),
     ("PUT", "/api/v1/clusters/esb/nodes/wk-1/state", r#"{"state": "ready"}"#, [true, false, true, false, false, false]),
@@ -252,6 +254,7 @@ fn each_token_may_do_what_its_scope_says() {
         for ((token, scope), may) in TOKENS.iter().zip(may) {
             // Each from the same beginning, with the member there.
             let api = api();
+            super::scaling::post(&api);
             assert_eq!(send(&api, "PUT", MEMBER, r#"{"address": "10.0.0.7"}"#).0, 201);
             let (status, problem) = ask(&api, &with(token, method, path, &JSON), body);
             let what = format!("{method} {path} with {scope:?}: {status} {problem}");

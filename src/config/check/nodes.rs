@@ -197,13 +197,14 @@ fn dual(raw: &RawCluster, problems: &mut Problems) {
     }
 }
 
-/// Whether somebody may come to the pool of a role who is not in the file.
+/// Whether members of a role may come over the admin API. If it is not known, they may.
 fn may_register(raw: &RawCluster, role: Role) -> bool {
-    let pools = raw.pools.or_empty();
-    let networks = pools.of(role).value().map(|pool| &pool.allowed_networks);
-    raw.pools.is_bad()
-        || pools.of(role).is_bad()
-        || networks.is_some_and(|networks| networks.value().is_some_and(|networks| !networks.items.is_empty()))
+    if raw.pools.is_bad() {
+        return true;
+    }
+    let Some(pool) = raw.pools.value().map(|pools| pools.of(role)) else { return false };
+    let networks = pool.value().map(|pool| &pool.allowed_networks);
+    pool.is_bad() || networks.is_some_and(|networks| !networks.absent_or(|list| list.items.is_empty()))
 }
 
 /// Hosts need nodes, or somebody who may come; nodes without hosts are never asked.
