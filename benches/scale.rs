@@ -10,25 +10,51 @@ use carbon_elb::autoscale::{ScalePolicy, Scaler};
 use carbon_elb::simulate::{Elb, ElbRates, Knative, KnativeSettings, Outcome, Rule, play};
 use traces::Case;
 
-const RULES: [&str; 5] = ["default policy", "the same at 70 %", "Knative", "ELB, older", "ELB 2.0.5"];
+const RULES: [&str; 5] = ["default policy", "default policy, target 70 %", "Knative", "ELB, older", "ELB 2.0.5"];
 
 fn main() {
-    let cases = traces::all();
     println!("| trace | rule | node-hours | over the goal | of them refused | p99 | queue peak | up | down | flaps |");
     println!("| :--- | :--- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
-    let mut sums = [(0.0, 0, 0); RULES.len()];
-    for case in &cases {
+    let mut sums = [Cost::default(); RULES.len()];
+    let mut beaten = Vec::new();
+    for case in &traces::all() {
+        let title = format!("{}{}", case.name, if case.held_out { " (held out)" } else { "" });
+        let mut costs = [Cost::default(); RULES.len()];
         for (index, name) in RULES.into_iter().enumerate() {
             let outcome = play(&case.trace, &case.model, &mut *rule(index, case));
-            let held_out = if case.held_out { " (held out)" } else { "" };
-            println!("| {}{held_out} | {name} | {}", case.name, row(&outcome));
-            let sum = &mut sums[index];
-            *sum = (sum.0 + outcome.node_hours, sum.1 + outcome.over_goal, sum.2 + outcome.refused);
+            println!("| {title} | {name} | {}", row(&outcome));
+            costs[index] = Cost { node_hours: outcome.node_hours, over_goal: outcome.over_goal };
+            sums[index].node_hours += outcome.node_hours;
+            sums[index].over_goal += outcome.over_goal;
         }
+        beaten.extend(better(&costs).map(|rule| format!("{title}: {rule}")));
     }
-    for (name, (node_hours, over_goal, refused)) in RULES.into_iter().zip(sums) {
-        println!("| all | {name} | {node_hours:.2} | {over_goal} | {refused} | | | | | |");
+    for (name, Cost { node_hours, over_goal }) in RULES.into_iter().zip(sums) {
+        println!("| all | {name} | {node_hours:.2} | {over_goal} | | | | | | |");
     }
+    beaten.extend(better(&sums).map(|rule| format!("all: {rule}")));
+    let beaten = if beaten.is_empty() { "none".to_owned() } else { beaten.join("; ") };
+    println!(
+        "\nRules of others that are not worse than the default policy on either cost, and better on one: {beaten}."
+    );
+}
+
+/// What a rule costs.
+#[derive(Clone, Copy, Default)]
+struct Cost {
+    node_hours: f64,
+    over_goal: usize,
+}
+
+/// The rules of others that are on no cost worse than the default policy, and better on one.
+fn better(costs: &[Cost; RULES.len()]) -> impl Iterator<Item = &'static str> {
+    let ours = costs[0];
+    let beats = move |cost: &Cost| {
+        cost.node_hours <= ours.node_hours
+            && cost.over_goal <= ours.over_goal
+            && (cost.node_hours < ours.node_hours || cost.over_goal < ours.over_goal)
+    };
+    RULES.into_iter().zip(*costs).skip(2).filter(move |(_, cost)| beats(cost)).map(|(name, _)| name)
 }
 
 fn rule(index: usize, case: &Case) -> Box<dyn Rule> {

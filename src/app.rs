@@ -358,6 +358,7 @@ impl ShutdownSignalWatch for Stop {
         self.drain.begin();
         tokio::select! {
             () = self.drain.emptied() => info!("all connections are finished"),
+            // The end of the wait for connections, which the drain ends earlier when it can.
             () = tokio::time::sleep(self.grace) => {
                 warn!("the grace period is over; {} connections are cut off", self.drain.open());
             }

@@ -18,6 +18,7 @@ use crate::executor;
 use crate::ids::{NAME_RULE, Name, Role};
 use crate::node::StubNode;
 use crate::probe;
+use crate::simulate::Simulate;
 
 /// An elastic load balancer for WSO2 Carbon worker/manager clusters.
 #[derive(Debug, Parser)]
@@ -107,13 +108,15 @@ enum Command {
         #[arg(env = "CARBON_ELB_PROBE", default_value = "http://127.0.0.1:9601/healthz")]
         url: String,
     },
+    /// Play a trace against a scaling policy and a model of a cluster, in virtual time
+    Simulate(Simulate),
 }
 
-fn role(text: &str) -> Result<Role, String> {
+pub(crate) fn role(text: &str) -> Result<Role, String> {
     Role::ALL.into_iter().find(|role| role.as_str() == text).ok_or_else(|| "allowed: manager, worker".to_owned())
 }
 
-fn name(text: &str) -> Result<Name, String> {
+pub(crate) fn name(text: &str) -> Result<Name, String> {
     Name::parse(text).ok_or_else(|| format!("allowed: {NAME_RULE}"))
 }
 
@@ -150,6 +153,16 @@ impl Cli {
                     }
                 }
             }
+            Command::Simulate(simulate) => match simulate.run() {
+                Ok(report) => {
+                    print!("{report}");
+                    ExitCode::SUCCESS
+                }
+                Err(e) => {
+                    eprintln!("{e}");
+                    ExitCode::FAILURE
+                }
+            },
             Command::Probe { url } => match probe::probe(&url) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(e) => {

@@ -88,7 +88,7 @@ impl Role {
         }
     }
 
-    /// A dense index for tables by role.
+    /// A dense index for tables by role: below 2, which is the length of each of them.
     pub const fn index(self) -> usize {
         self as usize
     }
@@ -122,7 +122,7 @@ impl Endpoint {
         }
     }
 
-    /// A dense index for tables by endpoint.
+    /// A dense index for tables by endpoint: below 2, which is the length of each of them.
     pub const fn index(self) -> usize {
         self as usize
     }

@@ -128,6 +128,13 @@ impl Lease {
         &self.node
     }
 
+    /// Takes in that the request was there as a whole at `now`: see [`InFlight::received`].
+    pub fn received(&mut self, now: Moment) {
+        if let Some(in_flight) = &mut self.in_flight {
+            in_flight.received(now);
+        }
+    }
+
     /// Takes in that the header of the answer came at `now`. Only the first time counts.
     pub fn answered(&mut self, now: Moment) {
         if let Some(in_flight) = &mut self.in_flight {

@@ -5,10 +5,11 @@ use std::time::Duration;
 use super::window::{Means, Window};
 use super::{Fleet, Sample, ScalePolicy, Why};
 
-/// By how many standard deviations the mean load may be off by chance before nodes are started for it.
-const NOISE_UP: f64 = 1.0;
-/// And by how many before nodes are stopped.
-const NOISE_DOWN: f64 = 2.0;
+/// Standard deviations by which a mean may be off by chance: so much does not start a node, and does not stop one.
+const CHANCE: f64 = 2.0;
+
+/// But a node may have no more than this above its target for long: 0.05 is 5 %.
+const MOST_ABOVE: f64 = 0.05;
 
 /// What was seen, and what it says.
 #[derive(Debug)]
@@ -100,12 +101,10 @@ impl Demand {
             let recent = self.recent(now).map_or(0.0, |(_, recent)| recent.in_flight);
             load = load.min((trend.now * on_node).max(recent));
         }
-        // By what the mean number in flight varies if requests come independently of each other: each counts for as long as it
-        // is on a node.
-        let noise = (2.0 * load * means.on_node.unwrap_or(0.0) / policy.window.as_secs_f64()).sqrt();
-        let needed = self.nodes((load - NOISE_UP * noise).max(0.0));
+        let chance = chance(load, means.on_node, policy.window);
+        let needed = self.nodes(load - chance.min(load * MOST_ABOVE));
         let share = f64::from(policy.scale_down_at) / 100.0;
-        let keep = self.nodes((load + NOISE_DOWN * noise) / share).max(needed);
+        let keep = self.nodes((load + chance) / share).max(needed);
         Need { why: Why::Average { needed, load, window: policy.window, target: policy.target }, keep }
     }
 
@@ -127,7 +126,7 @@ impl Demand {
         let panic = self.policy.panic?;
         let (window, recent) = self.recent(now)?;
         let load = offered(&recent, means.on_node) + recent.queued;
-        let needed = self.nodes(load);
+        let needed = self.nodes(load - chance(load, means.on_node, window));
         let threshold = present.max(1).saturating_mul(usize::from(panic.threshold));
         (needed.saturating_mul(100) >= threshold).then_some(Why::Burst {
             needed,
@@ -163,6 +162,14 @@ fn offered(means: &Means, on_node: Option<f64>) -> f64 {
         Some(on_node) => means.in_flight.max(means.arrivals * on_node),
         None => means.in_flight + means.queued,
     }
+}
+
+/// By how much the mean of a number in flight may be off by chance. Of requests that come independently of each other the
+/// number varies by as much as there are (M/G/∞), and the mean of a window over which they are replaced many times by
+/// less.
+fn chance(load: f64, on_node: Option<f64>, window: Duration) -> f64 {
+    let replaced = 2.0 * on_node.unwrap_or(0.0) / window.as_secs_f64();
+    CHANCE * (load * replaced.min(1.0)).sqrt()
 }
 
 /// The next whole number that is not less; what is no number counts as 0.

@@ -23,7 +23,7 @@ pub(crate) use self::cluster::{
     RawUpstreamTls,
 };
 pub(crate) use self::listener::{RawClientTimeouts, RawCookies, RawLimits, RawListener, RawListenerTls, RawResponse};
-pub(crate) use self::pool::{RawHealthPolicy, RawPool};
+pub(crate) use self::pool::{RawHealthPolicy, RawPool, RawPools};
 pub(crate) use self::protect::{IN_FLIGHT, RawAgent, RawLoad, RawOutliers, RawQueue, RawRetry};
 pub(crate) use self::rules::RawRule;
 pub(crate) use self::scaling::{RawCoolDown, RawScale};

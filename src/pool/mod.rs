@@ -15,13 +15,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 pub use self::sessions::{Session, Sessions};
-pub use self::standing::{Contender, Facts, Rules, Standing, growth, shares};
+pub use self::standing::{Contender, Facts, Rules, Standing, growth, session_shares, shares};
 use crate::config::{EndpointSettings, NodeHost, PoolSettings};
 use crate::health::passive::{Recorder, Trial};
 use crate::ids::{ClusterName, Endpoint, Name, Role};
 use crate::member::{Lease, Node};
 use crate::observe::metrics::PoolMetrics;
-use crate::queue::Queue;
+use crate::queue::{Queue, Ticket};
 use crate::retry::{Budget, RetryPass};
 use crate::select::{Candidate, Clock, Draws, Gauge, Moment, Pick, Selector};
 
@@ -155,6 +155,8 @@ pub struct Member {
     pub ports: [u16; 2],
     /// What is known of it.
     pub standing: Standing,
+    /// Whether it is to get no new sessions, whatever else is known of it.
+    pub draining: bool,
     /// Whether it is asked only if no other member can be.
     pub backup: bool,
     /// Its weight, times what its agent says in percent.
@@ -180,13 +182,19 @@ impl Member {
             && Arc::ptr_eq(&self.node, &other.node)
             && Arc::ptr_eq(&self.queue, &other.queue)
             && (self.index, self.address, self.ports) == (other.index, other.address, other.ports)
-            && (self.backup, self.weight, self.limit) == (other.backup, other.weight, other.limit)
+            && (self.draining, self.backup) == (other.draining, other.backup)
+            && (self.weight, self.limit) == (other.weight, other.limit)
             && self.host == other.host
             && self.standing.is_like(other.standing, slow_start)
     }
 
-    fn is_full(&self, endpoint: Endpoint) -> bool {
-        self.limit.is_some_and(|limit| self.node.gauge(endpoint).in_flight() >= limit)
+    /// Whether it has no room for one that any member could serve: what waits for this one for longer comes first.
+    fn is_full(&self, endpoint: Endpoint, ticket: Option<Ticket>) -> bool {
+        let others_first = || match ticket {
+            None => self.queue.waiting() > 0,
+            Some(ticket) => self.queue.is_before(ticket),
+        };
+        self.limit.is_some_and(|limit| self.node.gauge(endpoint).in_flight() >= limit || others_first())
     }
 
     /// Whether another request is finding out about it.
@@ -223,6 +231,8 @@ pub struct Ask<'a> {
     pub again: Option<usize>,
     /// A hash of what names the member, for the algorithms that hash.
     pub key: u64,
+    /// What says since when it waits, if it does; one that does not overtakes nobody who does.
+    pub ticket: Option<Ticket>,
 }
 
 /// What became of asking for a member.
@@ -245,10 +255,11 @@ pub struct Picked<'a> {
     pub position: usize,
     /// The member.
     pub member: &'a Member,
+    /// The request finds out whether the member can be asked again.
+    // Before the lease, whose end wakes a request that may want to be the next trial.
+    pub trial: Option<Trial>,
     /// Counts the request on the member's endpoint.
     pub lease: Lease,
-    /// The request finds out whether the member can be asked again.
-    pub trial: Option<Trial>,
 }
 
 impl PoolView {
@@ -256,18 +267,15 @@ impl PoolView {
     pub fn new(pool: Arc<Pool>, members: Vec<Member>) -> Self {
         let contenders: Vec<Contender> = members
             .iter()
-            .map(|&Member { standing, backup, weight, .. }| Contender { standing, backup, weight })
+            .map(|&Member { standing, draining, backup, weight, .. }| Contender { standing, draining, backup, weight })
             .collect();
         let rules = Rules { panic: pool.settings.panic, slow_start: pool.settings.slow_start };
         let shares = shares(&contenders, &rules);
-        let candidates = members.iter().zip(&shares).map(|(member, &weight)| Candidate {
-            weight,
-            gauge: member.node.gauge(pool.endpoint),
-            identity: member.identity,
+        let selector = Selector::new(&pool.settings, &candidates(&pool, &members, &shares));
+        let by_key = pool.sessions.by_hash().then(|| {
+            let shares = session_shares(&contenders, &shares);
+            Selector::by_key(&candidates(&pool, &members, &shares))
         });
-        let candidates: Vec<_> = candidates.collect();
-        let selector = Selector::new(&pool.settings, &candidates);
-        let by_key = pool.sessions.by_hash().then(|| Selector::by_key(&candidates));
         let asked = members.iter().zip(&shares).filter(|&(_, &share)| share > 0);
         let one_by_one = asked.into_iter().any(|(member, _)| member.standing != Standing::Trial);
         let awaited = members.iter().any(|member| member.standing == Standing::Joining && member.weight > 0);
@@ -288,13 +296,16 @@ impl PoolView {
         let endpoint = self.pool.endpoint;
         if let Some((position, member)) = self.session(ask, now) {
             // Even a member on trial has to serve its sessions, as nobody else can.
-            return match self.take(position, member, now, false) {
-                Some(picked) => Choice::Picked(picked),
-                None => Choice::SessionFull(member),
-            };
+            let overtakes = ask.ticket.is_none() && member.queue.waiting() > 0;
+            let picked = if overtakes { None } else { self.take(position, member, now, false) };
+            return picked.map_or(Choice::SessionFull(member), Choice::Picked);
+        }
+        if ask.ticket.is_none() && self.pool.queue.waiting() > 0 {
+            return Choice::Full;
         }
         let request = Pick { now, turn: &self.pool.turn, draws: &self.pool.draws, key: ask.key };
-        let has_room = |member: &Member| !(member.is_full(endpoint) || self.one_by_one && member.is_tried());
+        let has_room =
+            |member: &Member| !(member.is_full(endpoint, ask.ticket) || self.one_by_one && member.is_tried());
         let usable = |position| self.untried(position, ask.tried).is_some_and(has_room);
         // Another thread may have taken the last place of a member that had one; then another member is looked for.
         for _ in 0..=self.members.len() {
@@ -307,12 +318,6 @@ impl PoolView {
         let some_full =
             (0..).zip(&self.shares).any(|(position, &share)| share > 0 && self.untried(position, ask.tried).is_some());
         if some_full || self.awaited { Choice::Full } else { Choice::Nobody }
-    }
-
-    /// Where a request waits if it has to: for the member that has its session, or for any.
-    pub fn queue(&self, ask: &Ask<'_>, now: Instant) -> &Arc<Queue> {
-        let session = self.session(ask, self.pool.clock.at(now));
-        session.map_or(&self.pool.queue, |(_, member)| &member.queue)
     }
 
     /// The member that has the request's session, if it may still have it.
@@ -338,6 +343,8 @@ impl PoolView {
     /// Counts the request on a member, if that has room. `one_by_one`: a member on trial has room for one.
     fn take<'a>(&self, position: usize, member: &'a Member, now: Moment, one_by_one: bool) -> Option<Picked<'a>> {
         let in_flight = self.gauge(member).try_start(member.limit, now)?;
+        // At once: if the place is given back, whoever waits for one is told.
+        let lease = Lease::new(member.node.clone(), self.pool.endpoint, in_flight);
         let trial = match (member.standing, &member.recorder) {
             (Standing::Trial, Some(recorder)) => match recorder.try_trial() {
                 None if one_by_one => return None,
@@ -345,8 +352,7 @@ impl PoolView {
             },
             _ => None,
         };
-        let lease = Lease::new(member.node.clone(), self.pool.endpoint, in_flight);
-        Some(Picked { position, member, lease, trial })
+        Some(Picked { position, member, trial, lease })
     }
 
     /// Lets a request be tried again, unless too many requests of the pool are retries.
@@ -383,4 +389,14 @@ impl PoolView {
     pub fn ready(&self) -> usize {
         self.shares.iter().filter(|&&share| share > 0).count()
     }
+}
+
+/// What the algorithms are told of members that have these shares.
+fn candidates<'a>(pool: &Pool, members: &'a [Member], shares: &[u32]) -> Vec<Candidate<'a>> {
+    let candidate = |(member, &weight): (&'a Member, &u32)| Candidate {
+        weight,
+        gauge: member.node.gauge(pool.endpoint),
+        identity: member.identity,
+    };
+    members.iter().zip(shares).map(candidate).collect()
 }

@@ -102,6 +102,8 @@ impl Standing {
 pub struct Contender {
     /// What is known of it.
     pub standing: Standing,
+    /// Whether it is to get no new sessions, whatever else is known of it.
+    pub draining: bool,
     /// Whether it is asked only if no other member can be.
     pub backup: bool,
     /// Its weight, times what its agent says in percent.
@@ -157,12 +159,29 @@ pub fn growth(up_for: Duration, slow_start: Duration) -> u32 {
     (done * f64::from(STEPS)).clamp(1.0, f64::from(STEPS)) as u32 // 1 to 10
 }
 
-/// Who gets a share of the backup members, or of the others. Nobody if `some_good`
-/// has to be among them and none is.
+/// The share of each member of the sessions that a hash gives to members, for the [`shares`] of new requests.
+///
+/// Sessions move only if they must: a member that is ejected, on trial or starting has its whole share. Who drains has
+/// none, since a hash cannot tell its sessions from new ones.
+pub fn session_shares(members: &[Contender], shares: &[u32]) -> Vec<u32> {
+    let backups = members.iter().zip(shares).all(|(member, &share)| share == 0 || member.backup);
+    let share = |(member, &share): (&Contender, &u32)| match member.standing {
+        Standing::Ejected | Standing::Trial | Standing::Starting(_) if member.backup == backups && !member.draining => {
+            member.weight.saturating_mul(100)
+        }
+        standing if standing.keeps_sessions() => share,
+        _ => 0,
+    };
+    let sessions: Vec<u32> = members.iter().zip(shares).map(share).collect();
+    // Below the panic threshold all members may be down.
+    if sessions.iter().any(|&share| share > 0) { sessions } else { shares.to_vec() }
+}
+
+/// Who gets a share of the backup members, or of the others. Nobody if `some_good` has to be among them and none is.
 ///
 /// An agent's weight of 0 means that the member gets nothing new, whatever else is known of it.
 fn entitled(members: &[Contender], backup: bool, some_good: bool, panic: u8) -> Vec<bool> {
-    let is_in = |member: &Contender| member.backup == backup && member.weight > 0;
+    let is_in = |member: &Contender| member.backup == backup && member.weight > 0 && !member.draining;
     let group = || members.iter().filter(|member| is_in(member));
     let up = |standing| matches!(standing, Standing::Ready | Standing::Starting(_));
     let some_up = group().any(|member| up(member.standing));
@@ -198,7 +217,8 @@ mod tests {
             'X' => Standing::Down,
             _ => Standing::Maintenance,
         };
-        Contender { standing, backup: letter.is_ascii_lowercase(), weight: 2 }
+        let draining = standing == Standing::Draining;
+        Contender { standing, draining, backup: letter.is_ascii_lowercase(), weight: 2 }
     }
 
     #[test]
@@ -251,6 +271,33 @@ mod tests {
         assert_eq!(shares(&members, &rules), [0, 200]);
         let members = [Contender { weight: 0, ..contender('T') }, contender('R')];
         assert_eq!(shares(&members, &rules), [0, 200]);
+    }
+
+    #[test]
+    fn who_drains_gets_nothing_new_even_if_it_is_down_in_a_panic() {
+        let rules = Rules { panic: 100, slow_start: Duration::ZERO };
+        let members = [contender('X'), Contender { draining: true, ..contender('X') }];
+        assert_eq!(shares(&members, &rules), [200, 0]);
+    }
+
+    #[test]
+    fn sessions_by_hash_move_only_if_they_must() {
+        for (members, panic, expected) in [
+            ("RRR", 0, [200, 200, 200]),
+            ("RSE", 0, [200, 200, 200]),
+            ("RTE", 0, [200, 200, 200]),
+            ("RUD", 0, [200, 0, 0]),
+            ("RXM", 0, [200, 0, 0]),
+            ("RXM", 100, [200, 0, 0]), // a session is lost on a member that is down
+            ("XXM", 100, [200, 200, 0]),
+            ("Rre", 0, [200, 0, 0]),
+            ("Xre", 0, [0, 200, 200]),
+            ("Ere", 0, [0, 200, 200]), // the whole load has moved to the backups
+        ] {
+            let rules = Rules { panic, slow_start: Duration::from_secs(10) };
+            let members: Vec<_> = members.chars().map(contender).collect();
+            assert_eq!(session_shares(&members, &shares(&members, &rules)), expected, "{members:?} {panic}");
+        }
     }
 
     #[test]

@@ -8,13 +8,14 @@ use log::debug;
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType};
 use smallvec::SmallVec;
 
 use super::route::{Route, Seen};
 use crate::health::passive::{Outcome, Recorder, Trial};
 use crate::member::Lease;
 use crate::pool::{self, Ask, Choice, Member, Picked, Pool, PoolView, Standing};
-use crate::queue::{Queue, QueueError};
+use crate::queue::{Queue, QueueError, Ticket, Try};
 use crate::registry::{Registry, Snapshot};
 use crate::retry::{self, Decision, Failed, Failure, Others, Place, RetryPass};
 
@@ -44,6 +45,8 @@ pub(super) struct Attempts {
     tried_anew: bool,
     /// Whether the member that has the session has failed, and another one was asked.
     session_lost: bool,
+    /// Whether there was no connection to the member that was asked last: it is not worth asking again at once.
+    refused: bool,
     /// The place of a retry in the pool's budget.
     pass: Option<RetryPass>,
 }
@@ -52,22 +55,50 @@ pub(super) struct Attempts {
 #[derive(Debug)]
 struct Attempt {
     // Before the lease, whose end wakes a request that may want to be the next trial.
-    trial: Option<Trial>,
+    trial: Option<OnTrial>,
     /// `None` when the member is free again.
     lease: Option<Lease>,
     recorder: Option<Arc<Recorder>>,
     /// Number of the node.
     index: usize,
+    /// When it was given to the member; when its body was there, if that was later.
     began: Instant,
     reused: bool,
 }
 
-/// A member that was chosen, in the snapshot that it is in.
-struct Chosen {
-    snapshot: Arc<Snapshot>,
-    position: usize,
-    lease: Lease,
+/// The trial of a member. If it ends without an outcome, whoever waits may be the next one: there need be no limit whose
+/// end would wake somebody.
+#[derive(Debug)]
+struct OnTrial {
+    /// `None` only while it ends.
     trial: Option<Trial>,
+    queue: Arc<Queue>,
+}
+
+impl OnTrial {
+    /// Tells the outcome; see [`Trial::end`].
+    fn end(mut self, outcome: Outcome) -> bool {
+        self.trial.take().is_some_and(|trial| trial.end(outcome))
+    }
+}
+
+impl Drop for OnTrial {
+    fn drop(&mut self) {
+        // First the room, then the news of it.
+        if self.trial.take().is_some() {
+            self.queue.released();
+        }
+    }
+}
+
+/// A member that was chosen.
+struct Chosen {
+    /// The snapshot that it is in, if that is not the request's.
+    snapshot: Option<Arc<Snapshot>>,
+    position: usize,
+    // Before the lease, for the same reason.
+    trial: Option<Trial>,
+    lease: Lease,
 }
 
 /// What becomes of the first in a queue.
@@ -81,14 +112,14 @@ enum Turn {
 }
 
 impl Chosen {
-    fn new(picked: Picked<'_>, snapshot: Arc<Snapshot>) -> Self {
+    fn new(picked: Picked<'_>, snapshot: Option<Arc<Snapshot>>) -> Self {
         let Picked { position, lease, trial, .. } = picked;
         Chosen { snapshot, position, lease, trial }
     }
 }
 
 /// Why a request has no member.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum NoMember {
     /// Nobody may be asked.
     NoneReady,
@@ -96,6 +127,8 @@ pub(super) enum NoMember {
     Queue(QueueError, u64),
     /// The client has left while it waited.
     ClientGone,
+    /// The client has sent nothing of the body for too long while it waited.
+    TooSlow(Box<Error>),
 }
 
 impl Attempts {
@@ -137,22 +170,27 @@ impl Attempts {
     /// A member, or where to wait for one.
     fn choose_now(&self, route: &Route, now: Instant) -> Result<Result<Chosen, Arc<Queue>>, NoMember> {
         let view = route.view().ok_or(NoMember::NoneReady)?;
-        let ask = self.ask(route.session, route);
-        // Nobody overtakes those who wait already.
-        let queue = view.queue(&ask, now);
-        if queue.waiting() > 0 {
-            return Ok(Err(queue.clone()));
-        }
-        match view.pick(&ask, now) {
-            Choice::Picked(picked) => Ok(Ok(Chosen::new(picked, route.snapshot().clone()))),
+        match self.pick(view, self.ask(route.session, route), now) {
+            Choice::Picked(picked) => Ok(Ok(Chosen::new(picked, None))),
             Choice::Full => Ok(Err(view.pool.queue.clone())),
             Choice::SessionFull(member) => Ok(Err(member.queue.clone())),
             Choice::Nobody => Err(NoMember::NoneReady),
         }
     }
 
+    /// A member that was not tried. If there is none now, the one that has failed is better than a wait for another, which
+    /// may be long and in vain, unless it cannot even be connected to.
+    fn pick<'v>(&self, view: &'v PoolView, ask: Ask<'_>, now: Instant) -> Choice<'v> {
+        match view.pick(&ask, now) {
+            Choice::Full | Choice::Nobody if !ask.tried.is_empty() && !self.refused => {
+                view.pick(&Ask { tried: &[], ..ask }, now)
+            }
+            choice => choice,
+        }
+    }
+
     fn ask<'a>(&'a self, session: pool::Session, route: &Route) -> Ask<'a> {
-        Ask { tried: &self.tried, session, again: self.again, key: route.key }
+        Ask { tried: &self.tried, session, again: self.again, key: route.key, ticket: None }
     }
 
     /// Waits until a member has room, the wait is over, or the client has left.
@@ -163,10 +201,15 @@ impl Attempts {
         registry: &Registry,
         queue: Arc<Queue>,
     ) -> Result<Chosen, NoMember> {
-        let limit = route.view().map_or(Duration::ZERO, |view| view.pool.settings.queue.wait);
+        let view = route.view().ok_or(NoMember::NoneReady)?;
+        let limit = view.pool.settings.queue.wait;
+        let _told = Told(&view.pool.queue);
         tokio::select! {
             waited = self.wait_in(queue, limit, route, registry) => waited,
-            () = has_left(session) => Err(NoMember::ClientGone),
+            error = has_left(session) => Err(match error.etype() {
+                ErrorType::ReadTimedout => NoMember::TooSlow(error),
+                _ => NoMember::ClientGone,
+            }),
         }
     }
 
@@ -181,7 +224,7 @@ impl Attempts {
         let begun = tokio::time::Instant::now();
         loop {
             let left = limit.saturating_sub(begun.elapsed());
-            let turn = queue.wait(left, || self.try_turn(&queue, route, registry)).await;
+            let turn = queue.wait(left, |ticket| self.try_turn(&queue, ticket, route, registry)).await;
             let next = match turn {
                 Ok(Turn::Chosen(chosen)) => return Ok(chosen),
                 Ok(Turn::NoneReady) => None,
@@ -194,23 +237,30 @@ impl Attempts {
         }
     }
 
-    /// What the first in a queue does; `None` to wait on.
-    fn try_turn(&self, queue: &Arc<Queue>, route: &Route, registry: &Registry) -> Option<Turn> {
+    /// What is done by whoever has the turn in a queue.
+    fn try_turn(&self, queue: &Arc<Queue>, ticket: Ticket, route: &Route, registry: &Registry) -> Try<Turn> {
         // Members may have come and gone meanwhile.
         let newest = registry.snapshot();
         // Of a pool that is gone, the members that it had serve what was let in for it.
-        let seen = route.seen_in(&newest).map(|seen| (&newest, seen));
-        let seen = seen.or_else(|| Some((route.snapshot(), route.seen_in(route.snapshot())?)));
-        let Some((snapshot, Seen { view, session, .. })) = seen else { return Some(Turn::NoneReady) };
+        let (snapshot, seen) = match route.seen_in(&newest) {
+            Some(seen) => (Some(&newest), Some(seen)),
+            None => (None, route.seen()),
+        };
+        let Some(Seen { view, session, .. }) = seen else { return Try::Done(Turn::NoneReady) };
         // Whoever waits is less particular: any but the one that has just failed.
         let tried = self.tried.last().map_or(&[][..], std::slice::from_ref);
-        let right = match view.pick(&Ask { tried, ..self.ask(session, route) }, Instant::now()) {
-            Choice::Picked(picked) => return Some(Turn::Chosen(Chosen::new(picked, snapshot.clone()))),
-            Choice::Nobody => return Some(Turn::NoneReady),
+        let ask = Ask { tried, ticket: Some(ticket), ..self.ask(session, route) };
+        let right = match self.pick(view, ask, Instant::now()) {
+            Choice::Picked(picked) => return Try::Done(Turn::Chosen(Chosen::new(picked, snapshot.cloned()))),
+            Choice::Nobody => return Try::Done(Turn::NoneReady),
             Choice::Full => &view.pool.queue,
             Choice::SessionFull(member) => &member.queue,
         };
-        (!Arc::ptr_eq(right, queue)).then(|| Turn::Elsewhere(right.clone()))
+        if !Arc::ptr_eq(right, queue) {
+            return Try::Done(Turn::Elsewhere(right.clone()));
+        }
+        // The one that it does not want may have room for those behind it.
+        if self.refused { Try::Pass } else { Try::Again }
     }
 
     fn take(
@@ -221,7 +271,7 @@ impl Attempts {
         began: Instant,
     ) -> Result<(), NoMember> {
         let Chosen { snapshot, position, lease, trial } = chosen;
-        route.renew(snapshot);
+        snapshot.into_iter().for_each(|snapshot| route.renew(snapshot));
         let (pool, member) = route.member(position).ok_or(NoMember::NoneReady)?;
         if self.count == 0 {
             route.note_session(pool, member, request);
@@ -230,7 +280,7 @@ impl Attempts {
         }
         self.current = Some(Attempt {
             lease: Some(lease),
-            trial,
+            trial: trial.map(|trial| OnTrial { trial: Some(trial), queue: pool.queue.clone() }),
             recorder: member.recorder.clone(),
             index: member.index,
             began,
@@ -257,6 +307,15 @@ impl Attempts {
     pub(super) fn connected(&mut self, reused: bool) {
         if let Some(attempt) = &mut self.current {
             attempt.reused = reused;
+        }
+    }
+
+    /// Takes in that the body is there: from here on the client waits for the member, and not the other way round.
+    pub(super) fn received(&mut self, now: Instant, route: &Route) {
+        let Some(attempt) = &mut self.current else { return };
+        attempt.began = now;
+        if let (Some(lease), Some(view)) = (&mut attempt.lease, route.view()) {
+            lease.received(view.pool.moment(now));
         }
     }
 
@@ -294,6 +353,7 @@ impl Attempts {
             attempt.judge(Outcome::GatewayError, Duration::ZERO, registry);
         }
         self.counted += usize::from(counts && !anew);
+        self.refused = !counts;
         match decision {
             Decision::Retry { .. } if self.count >= MAX_ATTEMPTS => false,
             Decision::Retry { place, pass } => {
@@ -336,6 +396,16 @@ impl Attempts {
     }
 }
 
+/// Tells those that would take any member when a request waits no more. It may have been one of a session, for which a
+/// place on its member was kept free.
+struct Told<'a>(&'a Queue);
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        self.0.changed();
+    }
+}
+
 /// How an attempt failed, as far as the request tells.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AttemptFailed {
@@ -362,11 +432,11 @@ impl Attempt {
     }
 }
 
-/// Ready when the client of a request has left that waits for a member.
+/// Ready when the client of a request has left that waits for a member, or sends its body too slowly.
 ///
 /// What is read of the body while it waits must be sent later, so only a body is read that is kept as a whole. If a
 /// longer one is on its way, a client that leaves is noticed at the end of the wait.
-async fn has_left(session: &mut Session) {
+async fn has_left(session: &mut Session) -> Box<Error> {
     let length = super::admit::content_length(&session.req_header().headers);
     let downstream = session.as_downstream_mut();
     downstream.enable_retry_buffering();
@@ -382,7 +452,7 @@ async fn has_left(session: &mut Session) {
             Ok(None) => done = true,
             Err(e) => {
                 debug!("a client has left while its request waited for a member: {e}");
-                return;
+                return e;
             }
         }
     }
@@ -396,5 +466,46 @@ pub(super) fn why_moved(view: &PoolView, node: usize) -> &'static str {
         Some(Standing::Maintenance) => "maintenance",
         Some(Standing::Down) => "down",
         Some(_) => "failed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::config::{OutlierPolicy, QueuePolicy};
+    use crate::health::passive::Outliers;
+
+    /// The recorder of a member that is on trial.
+    fn on_trial() -> Arc<Recorder> {
+        let (policy, now) = (OutlierPolicy::default(), Instant::now());
+        let mut outliers = Outliers::new(policy, now);
+        outliers.retain([0, 1]);
+        let recorder = outliers.recorder(&0).unwrap().clone();
+        while !recorder.record(Outcome::GatewayError, Duration::ZERO) {}
+        assert!(outliers.decide(&0, now).is_some());
+        outliers.tick(now + policy.eject_for);
+        recorder
+    }
+
+    #[test]
+    fn a_trial_without_outcome_lets_the_next_one_try() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let wait = Duration::from_secs(5);
+            for outcome in [None, Some(Outcome::Good)] {
+                let (recorder, queue) = (on_trial(), Arc::new(Queue::new(QueuePolicy { length: 1, wait })));
+                let trial = OnTrial { trial: recorder.try_trial(), queue: queue.clone() };
+                let mut waits = std::pin::pin!(queue.wait(wait, |_| recorder.try_trial().into()));
+                assert!(timeout(wait / 2, &mut waits).await.is_err(), "one at a time");
+                match outcome {
+                    None => drop(trial),
+                    Some(outcome) => assert!(trial.end(outcome), "there is something to decide"),
+                }
+                // Time passes only when nobody has anything to do.
+                assert_eq!(waits.await.is_ok(), outcome.is_none(), "{outcome:?}");
+            }
+        });
     }
 }

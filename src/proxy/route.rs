@@ -11,13 +11,14 @@ use pingora::http::RequestHeader;
 use super::attempts::{Attempts, why_moved};
 use super::headers;
 use crate::affinity::{Found, Source, hash, values};
-use crate::classify::{Class, Decision, canonical_path};
+use crate::classify::{CanonicalPath, Class, Decision, canonical_path};
 use crate::config::{Affinity, Algorithm};
 use crate::ids::{Endpoint, Role};
 use crate::pool::{Member, Pool, PoolView, Session, Standing};
 use crate::registry::Snapshot;
 use crate::sessions::SessionName;
 use crate::tenant::TenantPass;
+use crate::upstream::TrustStore;
 
 /// Where a request goes.
 #[derive(Debug)]
@@ -85,10 +86,15 @@ impl Route {
         if !by_hash && settings.affinity == Affinity::Off {
             return;
         }
-        let path = canonical_path(self.forward.as_deref().unwrap_or(received));
+        // Only a hash may look at the path.
+        let path = if by_hash || matches!(settings.affinity, Affinity::Hash(_)) {
+            canonical_path(self.forward.as_deref().unwrap_or(received))
+        } else {
+            CanonicalPath::AsReceived(received)
+        };
         let source = Source { client, headers: &request.headers, tenant: self.tenant.as_deref(), path: &path };
         let session = view.pool.sessions.find(&source, received);
-        let key = if by_hash { hash(&settings.hash.by, &source).hash } else { 0 };
+        let key = if by_hash { hash(&settings.hash.by, &source) } else { 0 };
         (self.client, self.session, self.key) = (Some(client), session, key);
     }
 
@@ -112,9 +118,14 @@ impl Route {
         Some(Seen { cluster, partition, session, view })
     }
 
-    /// The snapshot that the request goes by.
-    pub(super) fn snapshot(&self) -> &Arc<Snapshot> {
-        &self.snapshot
+    /// Where the request goes in its own snapshot.
+    pub(super) fn seen(&self) -> Option<Seen<'_>> {
+        self.seen_in(&self.snapshot)
+    }
+
+    /// What nodes are verified with.
+    pub(super) fn trust(&self) -> &TrustStore {
+        &self.snapshot.setup.trust
     }
 
     /// Goes by a newer snapshot from here on, unless its pool is gone there.

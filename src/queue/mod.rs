@@ -5,13 +5,16 @@
 //!
 //! # Nobody overtakes, and no wake-up is lost
 //!
-//! - Only the first waiter ever tries to get a member. It stays the first until it has one, gives up or leaves; so a
-//!   request that took the room (a retry, or one that arrived just before there was a queue) does not cost it its
-//!   turn.
-//! - The queue counts how often the first waiter may try: once for each request that has finished. When it gets a
+//! - Only one waiter tries to get a member: the one that has the turn, which is the first. It stays the first until it
+//!   has a member, gives up or leaves; so a request that took the room (a retry, or one that arrived just before there
+//!   was a queue) does not cost it its turn.
+//! - The queue counts how often that waiter may try: once for each request that has finished. When it gets a
 //!   member, what is left of the number is the next waiter's, who is woken if it is not zero. When it does not, all
 //!   members were full after those requests had finished, and whoever took the room will finish, too: the number is
 //!   forgotten.
+//! - A waiter that does not want every member (one has just failed its request) may pass: then the number and the turn
+//!   are those of the waiter behind it, or of the one that comes next. It keeps its place, and has the turn again when
+//!   another request has finished.
 //! - Whoever comes to an empty queue tries once more than it has done already, with the queue announced: a request that
 //!   finished in between has not told anybody. As there may have been several, the next waiter tries, too, and so on
 //!   until one fails. The same when the first waiter leaves, which may have been unable to use what was free.
@@ -19,7 +22,7 @@
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -27,11 +30,39 @@ use parking_lot::Mutex;
 
 use crate::config::QueuePolicy;
 
+/// Says who has waited longer, also of waiters in different queues: the smaller number.
+pub type Ticket = u64;
+
+/// No waiter has it.
+const NOBODY: Ticket = u64::MAX;
+
+/// The next ticket, of all queues. At a billion a second there are enough for five hundred years.
+static TICKETS: AtomicU64 = AtomicU64::new(0);
+
+/// What a waiter has got from a try.
+#[derive(Debug)]
+pub enum Try<T> {
+    /// What it waited for.
+    Done(T),
+    /// Nothing, as all members are full.
+    Again,
+    /// Nothing that it wants; whoever is behind it may try.
+    Pass,
+}
+
+impl<T> From<Option<T>> for Try<T> {
+    fn from(picked: Option<T>) -> Self {
+        picked.map_or(Try::Again, Try::Done)
+    }
+}
+
 /// The queue of a pool.
 #[derive(Debug)]
 pub struct Queue {
     /// As many as there are in the line, to be read without the lock.
     waiting: AtomicUsize,
+    /// The ticket of the first in the line, or [`NOBODY`].
+    first: AtomicU64,
     line: Mutex<Line>,
 }
 
@@ -57,8 +88,8 @@ impl QueueError {
 impl Queue {
     /// An empty queue.
     pub fn new(policy: QueuePolicy) -> Self {
-        let line = Line { policy, next: 0, waiters: BTreeMap::new(), tries: 0 };
-        Queue { waiting: AtomicUsize::new(0), line: Mutex::new(line) }
+        let line = Line { policy, waiters: BTreeMap::new(), turn: 0, tries: 0 };
+        Queue { waiting: AtomicUsize::new(0), first: AtomicU64::new(NOBODY), line: Mutex::new(line) }
     }
 
     /// Goes by another policy from here on. Those that wait stay, even if they are more now than may come.
@@ -71,6 +102,11 @@ impl Queue {
         self.waiting.load(Ordering::Relaxed)
     }
 
+    /// Whether somebody waits here for longer than the one with that ticket.
+    pub fn is_before(&self, ticket: Ticket) -> bool {
+        self.first.load(Ordering::Relaxed) < ticket
+    }
+
     /// When a request may be tried again that got no member, in whole seconds, at least 1: by then, all that wait now
     /// have a member or have given up.
     pub fn retry_after(&self) -> u64 {
@@ -78,32 +114,18 @@ impl Queue {
         wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
     }
 
-    /// Gets a member: at once if nobody waits and one has room, else by waiting as long as the policy says.
+    /// Gets a member, behind all that wait, and waits at most `limit`. Whoever finds that nobody is [waiting](Self::waiting)
+    /// may try to get one without it. It must run where Tokio's timers do.
     ///
-    /// `pick` is called each time when a member may have room; it takes the room and returns the member, or returns
-    /// `None` if all are full. It is called on the task of the caller and without a lock. It should take any member: a
-    /// request that insists on one holds up all that wait behind it.
-    ///
-    /// # Errors
-    /// As [`Queue::wait`].
-    pub async fn admit<T>(&self, mut pick: impl FnMut() -> Option<T>) -> Result<T, QueueError> {
-        if self.waiting() == 0
-            && let Some(picked) = pick()
-        {
-            return Ok(picked);
-        }
-        let limit = self.line.lock().policy.wait;
-        self.wait(limit, pick).await
-    }
-
-    /// Gets a member as [`Queue::admit`], but behind all that wait, and waits at most `limit`: for a request that has
-    /// waited before. It must run where Tokio's timers do.
+    /// `pick` is called each time when a member may have room; it takes the room and is [`Try::Done`], or says that all are
+    /// full. It is called on the task of the caller and without a lock. It should take any member: a request that insists
+    /// on one, and does not pass, holds up all that wait behind it.
     ///
     /// To drop the future is to leave the queue.
     ///
     /// # Errors
     /// [`QueueError::Full`] at once, [`QueueError::TimedOut`] after `limit`.
-    pub async fn wait<T>(&self, limit: Duration, pick: impl FnMut() -> Option<T>) -> Result<T, QueueError> {
+    pub async fn wait<T>(&self, limit: Duration, pick: impl FnMut(Ticket) -> Try<T>) -> Result<T, QueueError> {
         tokio::time::timeout(limit, self.line_up(pick)).await.unwrap_or(Err(QueueError::TimedOut))
     }
 
@@ -126,35 +148,46 @@ impl Queue {
     }
 
     /// [`Queue::wait`] without an end.
-    async fn line_up<T>(&self, mut pick: impl FnMut() -> Option<T>) -> Result<T, QueueError> {
+    async fn line_up<T>(&self, mut pick: impl FnMut(Ticket) -> Try<T>) -> Result<T, QueueError> {
         let mut place = self.enter()?;
         loop {
             place.turn().await;
-            if let Some(picked) = pick() {
-                place.leave_served();
-                return Ok(picked);
+            match pick(place.ticket) {
+                Try::Done(picked) => {
+                    place.leave_served();
+                    return Ok(picked);
+                }
+                Try::Again => {}
+                Try::Pass => place.pass(),
             }
         }
     }
 
     fn enter(&self) -> Result<Place<'_>, QueueError> {
-        let number = {
+        let ticket = {
             let mut line = self.line.lock();
             if line.waiters.len() >= line.policy.length {
                 return Err(QueueError::Full);
             }
             if line.waiters.is_empty() {
-                line.tries = ANY;
+                (line.turn, line.tries) = (0, ANY);
             }
-            let number = line.next;
-            line.next += 1; // at a billion a second it is enough for five hundred years
-            line.waiters.insert(number, None);
-            self.waiting.store(line.waiters.len(), Ordering::Relaxed);
-            number
+            // With the lock, so that the line is in the order of its tickets.
+            let ticket = TICKETS.fetch_add(1, Ordering::Relaxed);
+            line.waiters.insert(ticket, None);
+            self.announce(&line);
+            ticket
         };
         // The number of waiters is written before `pick` reads what the members are busy with; see `released`.
         fence(Ordering::SeqCst);
-        Ok(Place { queue: self, number, tries: 0, served: false })
+        Ok(Place { queue: self, ticket, tries: 0, served: false })
+    }
+
+    /// Writes down what is read without the lock.
+    fn announce(&self, line: &Line) {
+        self.waiting.store(line.waiters.len(), Ordering::Relaxed);
+        let first = line.waiters.first_key_value().map_or(NOBODY, |(&first, _)| first);
+        self.first.store(first, Ordering::Relaxed);
     }
 
     fn give(&self, tries: usize) {
@@ -170,27 +203,35 @@ const ANY: usize = usize::MAX;
 #[derive(Debug)]
 struct Line {
     policy: QueuePolicy,
-    /// The number that the next one gets.
-    next: u64,
-    /// By number, so in the order of their arrival. `None` while it is not asleep.
-    waiters: BTreeMap<u64, Option<Waker>>,
-    /// How often the first waiter may try to get a member before it has to be woken again. 0 if there is none.
+    /// By ticket, so in the order of their arrival. `None` while it is not asleep.
+    waiters: BTreeMap<Ticket, Option<Waker>>,
+    /// Waiters with smaller tickets have passed.
+    turn: Ticket,
+    /// How often the waiter that has the turn may try to get a member before it has to be woken again. 0 if there is no
+    /// waiter at all.
     tries: usize,
 }
 
 impl Line {
-    fn is_first(&self, number: u64) -> bool {
-        self.waiters.first_key_value().is_some_and(|(&first, _)| first == number)
+    fn has_turn(&self, ticket: Ticket) -> bool {
+        self.waiters.range(self.turn..).next().is_some_and(|(&first, _)| first == ticket)
     }
 
     /// Lets the first waiter try. Returns what wakes it, if it is asleep and has something to wake up for.
     fn give(&mut self, tries: usize) -> Option<Waker> {
-        let Some(mut first) = self.waiters.first_entry() else {
+        self.turn = 0;
+        self.hand_on(tries)
+    }
+
+    /// Lets the waiter that has the turn try.
+    fn hand_on(&mut self, tries: usize) -> Option<Waker> {
+        if self.waiters.is_empty() {
             self.tries = 0;
             return None;
-        };
+        }
         self.tries = self.tries.saturating_add(tries);
-        if self.tries > 0 { first.get_mut().take() } else { None }
+        let (_, next) = self.waiters.range_mut(self.turn..).next()?;
+        if self.tries > 0 { next.take() } else { None }
     }
 }
 
@@ -198,30 +239,43 @@ impl Line {
 #[derive(Debug)]
 struct Place<'a> {
     queue: &'a Queue,
-    number: u64,
+    ticket: Ticket,
     /// Tries that the waiter has taken for its turn.
     tries: usize,
     served: bool,
 }
 
 impl Place<'_> {
-    /// Waits until it is the first and has a try. What was left of its last turn is forgotten.
+    /// Waits until it has the turn and a try. What was left of its last turn is forgotten.
     async fn turn(&mut self) {
         poll_fn(|context| self.poll_turn(context)).await;
     }
 
     fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let mut line = self.queue.line.lock();
-        let mine = line.is_first(self.number);
+        let mine = line.has_turn(self.ticket);
         if mine && line.tries > 0 {
             self.tries = std::mem::take(&mut line.tries);
             return Poll::Ready(());
         }
-        let asleep = line.waiters.get_mut(&self.number);
+        let asleep = line.waiters.get_mut(&self.ticket);
         let before = asleep.and_then(|asleep| asleep.replace(context.waker().clone()));
         drop(line);
         drop(before); // without the lock, as it may be the last that holds a task
         Poll::Pending
+    }
+
+    /// Leaves turn and tries to whoever is behind it.
+    fn pass(&mut self) {
+        let tries = std::mem::take(&mut self.tries);
+        let mut line = self.queue.line.lock();
+        // If another request has finished meanwhile, the turn is the first one's again; then that has these tries, too.
+        if line.has_turn(self.ticket) {
+            line.turn = self.ticket + 1;
+        }
+        let next = line.hand_on(tries);
+        drop(line);
+        next.into_iter().for_each(Waker::wake);
     }
 
     fn leave_served(mut self) {
@@ -232,13 +286,13 @@ impl Place<'_> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         let mut line = self.queue.line.lock();
-        let first = line.is_first(self.number);
-        let own = line.waiters.remove(&self.number);
-        self.queue.waiting.store(line.waiters.len(), Ordering::Relaxed);
-        let next = match (first, self.served) {
-            (false, _) => None, // it has no tries that it could hand on
-            (true, true) => line.give(self.tries.saturating_sub(1)),
+        let has_turn = line.has_turn(self.ticket);
+        let own = line.waiters.remove(&self.ticket);
+        self.queue.announce(&line);
+        let next = match (has_turn, self.served) {
+            (_, true) => line.hand_on(self.tries.saturating_sub(1)),
             (true, false) => line.give(ANY),
+            (false, false) => None, // it has no tries that it could hand on
         };
         drop(line);
         drop(own); // without the lock, as above

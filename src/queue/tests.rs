@@ -56,7 +56,7 @@ struct Waiter<'a> {
 
 impl<'a> Waiter<'a> {
     fn new(id: usize, queue: &'a Queue, room: &'a Room) -> Self {
-        Waiter { id, woken: Arc::default(), future: Box::pin(queue.line_up(|| room.take())) }
+        Waiter { id, woken: Arc::default(), future: Box::pin(queue.line_up(|_| room.take().into())) }
     }
 
     fn poll(&mut self) -> Poll<Result<(), QueueError>> {
@@ -91,6 +91,56 @@ fn a_request_that_finishes_wakes_exactly_one() {
     assert_eq!(waiters[0].poll(), Poll::Ready(Ok(())));
     assert_eq!(woken(&waiters), [] as [usize; 0]);
     assert_eq!(queue.waiting(), 2);
+}
+
+/// A request that wants none of what there is room for, as long as `particular` says so.
+fn passing<'a>(id: usize, queue: &'a Queue, room: &'a Room, particular: &'a Cell<bool>) -> Waiter<'a> {
+    let pick = |_| if particular.get() { Try::Pass } else { room.take().into() };
+    Waiter { id, woken: Arc::default(), future: Box::pin(queue.line_up(pick)) }
+}
+
+#[test]
+fn who_passes_holds_up_nobody_and_keeps_its_place() {
+    let (queue, room, particular) = (queue(9), Room::default(), Cell::new(true));
+    room.most.set(1);
+    let mut first = passing(0, &queue, &room, &particular);
+    assert_eq!(first.poll(), Poll::Pending);
+    let mut waiters: Vec<_> = (1..4).map(|id| Waiter::new(id, &queue, &room)).collect();
+    assert_eq!(waiters[0].poll(), Poll::Ready(Ok(())), "what the first did not want was there for the next to come");
+    assert_eq!((waiters[1].poll(), waiters[2].poll()), (Poll::Pending, Poll::Pending));
+    room.used.set(0);
+    queue.released();
+    assert_eq!((first.is_woken(), woken(&waiters)), (true, vec![]), "the first one is asked first");
+    assert_eq!(first.poll(), Poll::Pending);
+    assert_eq!(woken(&waiters), [2]);
+    assert_eq!(waiters[1].poll(), Poll::Ready(Ok(())));
+    room.used.set(0);
+    particular.set(false);
+    queue.released();
+    assert!(first.is_woken());
+    assert_eq!(first.poll(), Poll::Ready(Ok(())));
+    assert_eq!(woken(&waiters), [] as [usize; 0], "the try was used");
+    drop(first);
+    room.used.set(0);
+    queue.released();
+    assert_eq!(waiters[2].poll(), Poll::Ready(Ok(())));
+    assert_eq!(queue.waiting(), 0);
+}
+
+#[test]
+fn all_may_pass_and_a_newcomer_takes_what_they_left() {
+    let (queue, room, particular) = (queue(9), Room::default(), Cell::new(true));
+    room.most.set(2);
+    let mut waiters: Vec<_> = (0..3).map(|id| passing(id, &queue, &room, &particular)).collect();
+    assert!(waiters.iter_mut().all(|waiter| waiter.poll().is_pending()));
+    assert_eq!(woken(&waiters), [] as [usize; 0], "passing does not go round in circles");
+    let mut newcomer = Waiter::new(3, &queue, &room);
+    assert_eq!(newcomer.poll(), Poll::Ready(Ok(())));
+    drop(waiters.remove(0));
+    let mut newcomer = Waiter::new(4, &queue, &room);
+    assert_eq!(newcomer.poll(), Poll::Ready(Ok(())), "there is room for two");
+    drop(waiters);
+    assert_eq!(queue.waiting(), 0);
 }
 
 #[test]
@@ -241,7 +291,7 @@ proptest! {
         let mut waiters = VecDeque::new();
         for (id, step) in steps.into_iter().enumerate() {
             match step {
-                // As `admit`, polled once.
+                // As the proxy does it, polled once.
                 Step::Arrive if queue.waiting() == 0 && room.take().is_some() => prop_assert!(waiters.is_empty()),
                 Step::Arrive => {
                     let mut waiter = Waiter::new(id, &queue, &room);
@@ -310,6 +360,16 @@ impl Pool {
         self.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).ok()?;
         Some(Taken(self.clone()))
     }
+
+    /// As the proxy does it: at once if nobody waits and there is room, else by waiting as long as the policy says.
+    async fn admit(self: &Arc<Self>) -> Result<Taken, QueueError> {
+        let at_once = if self.queue.waiting() == 0 { self.take() } else { None };
+        let limit = self.queue.line.lock().policy.wait;
+        match at_once {
+            Some(taken) => Ok(taken),
+            None => self.queue.wait(limit, |_| self.take().into()).await,
+        }
+    }
 }
 
 impl Drop for Taken {
@@ -329,13 +389,13 @@ fn a_waiter_gives_up_in_time() {
     over_paused_time(async {
         let pool = Pool::new(QueuePolicy { length: 5, wait: 3 * SECOND }, 1);
         let start = Instant::now();
-        let taken = pool.queue.admit(|| pool.take()).await.ok().unwrap();
-        assert_eq!(pool.queue.admit(|| pool.take()).await.err(), Some(QueueError::TimedOut));
+        let taken = pool.admit().await.ok().unwrap();
+        assert_eq!(pool.admit().await.err(), Some(QueueError::TimedOut));
         assert_eq!(start.elapsed(), 3 * SECOND);
-        assert_eq!(pool.queue.wait(SECOND, || pool.take()).await.err(), Some(QueueError::TimedOut));
+        assert_eq!(pool.queue.wait(SECOND, |_| pool.take().into()).await.err(), Some(QueueError::TimedOut));
         assert_eq!((start.elapsed(), pool.queue.waiting()), (4 * SECOND, 0));
         drop(taken);
-        assert!(pool.queue.admit(|| pool.take()).await.is_ok());
+        assert!(pool.admit().await.is_ok());
         assert_eq!(start.elapsed(), 4 * SECOND);
     });
 }
@@ -346,9 +406,9 @@ fn an_arrival_does_not_overtake_even_if_there_is_room() {
         let pool = Pool::new(QueuePolicy { length: 5, wait: 3 * SECOND }, 0);
         let place = pool.queue.enter().unwrap();
         pool.free.store(1, Ordering::Relaxed);
-        assert_eq!(pool.queue.admit(|| pool.take()).await.err(), Some(QueueError::TimedOut));
+        assert_eq!(pool.admit().await.err(), Some(QueueError::TimedOut));
         drop(place);
-        assert!(pool.queue.admit(|| pool.take()).await.is_ok());
+        assert!(pool.admit().await.is_ok());
     });
 }
 
@@ -379,7 +439,7 @@ async fn simulate(plans: &[Plan], policy: QueuePolicy, members: usize) -> Vec<Fa
             tokio::spawn(async move {
                 sleep(Duration::from_millis(plan.arrives)).await;
                 let patience = Duration::from_millis(plan.leaves);
-                let admitted = tokio::time::timeout(patience, pool.queue.admit(|| pool.take())).await;
+                let admitted = tokio::time::timeout(patience, pool.admit()).await;
                 match admitted {
                     Err(_) => Fate::Left { at: now() },
                     Ok(Err(error)) => Fate::Refused { at: now(), error },
@@ -469,22 +529,33 @@ fn block_on<F: Future>(future: F) -> F::Output {
 #[test]
 fn threads_lose_no_wake_up() {
     let pool = Pool::new(QueuePolicy { length: 10, wait: SECOND }, 2);
+    let running = AtomicUsize::new(6);
     std::thread::scope(|scope| {
         for thread in 0..6 {
-            let pool = &pool;
+            let (pool, running) = (&pool, &running);
             scope.spawn(move || {
                 for round in 0..1_500 {
                     let room = || pool.take();
+                    let try_room = |_| Try::from(room());
                     if (round + thread) % 7 == 0 {
                         // Comes, is polled once, and leaves.
-                        let mut future = std::pin::pin!(pool.queue.line_up(room));
+                        let mut future = std::pin::pin!(pool.queue.line_up(try_room));
                         let _ = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
                     } else {
                         let direct = if pool.queue.waiting() == 0 { room() } else { None };
-                        let taken = direct.or_else(|| block_on(pool.queue.line_up(room)).ok());
+                        // One thread passes at times, as long as there are others that give it another turn.
+                        let mut passes = usize::from(thread == 0);
+                        let particular = |ticket| {
+                            let passing = passes > 0 && running.load(Ordering::SeqCst) > 1;
+                            passes -= usize::from(passing);
+                            if passing { Try::Pass } else { try_room(ticket) }
+                        };
+                        let taken = direct.or_else(|| block_on(pool.queue.line_up(particular)).ok());
                         assert!(taken.is_some());
                     }
                 }
+                running.fetch_sub(1, Ordering::SeqCst);
+                pool.queue.changed();
             });
         }
     });

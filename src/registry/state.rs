@@ -207,6 +207,7 @@ impl PoolState {
                 address: SocketAddr::new(known.address?, node.ports[endpoint.index()]),
                 ports: node.ports,
                 standing: known.standing(endpoint, self.passive(*key), settings.slow_start, now),
+                draining: known.wanted() == AdminState::Draining,
                 backup: node.backup,
                 weight: known.weight(node),
                 limit: known.limit(node, settings),
@@ -325,7 +326,7 @@ impl NodeState {
     }
 
     /// What operators and its agent want of it, and that it is leaving: the strictest counts.
-    fn wanted(&self) -> AdminState {
+    pub(super) fn wanted(&self) -> AdminState {
         let leaving = if self.leaving { AdminState::Draining } else { AdminState::Ready };
         self.admin.max(self.agent.wanted).max(leaving)
     }

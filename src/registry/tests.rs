@@ -35,7 +35,7 @@ fn registry(yaml: &str) -> Registry {
 }
 
 fn pick(view: &PoolView) -> Option<Picked<'_>> {
-    let ask = Ask { tried: &[], session: Session::None, again: None, key: 0 };
+    let ask = Ask { tried: &[], session: Session::None, again: None, key: 0, ticket: None };
     match view.pick(&ask, Instant::now()) {
         Choice::Picked(picked) => Some(picked),
         Choice::Full | Choice::SessionFull(_) | Choice::Nobody => None,
@@ -221,6 +221,26 @@ fn what_a_nodes_agent_says_is_obeyed() {
     assert!(registry.record_silent_agent(node(1), Instant::now()).is_none(), "told once");
     registry.record_address(node(1), elsewhere, Instant::now());
     assert_eq!(member(&registry), (100, None, Standing::Unknown), "it moved: another agent speaks for it");
+}
+
+#[test]
+fn a_drain_that_an_agent_wanted_ends_when_its_node_moves() {
+    let registry = registry(&SEPARATED.replace("health: { rise", &format!("{AGENT}, health: {{ rise")));
+    let [home, elsewhere] = [11, 99].map(|host| IpAddr::from([192, 0, 2, host]));
+    let drain = crate::report::agent::parse(b"drain\n").unwrap();
+    let (begin, hour) = (Instant::now(), std::time::Duration::from_secs(3600));
+    let left = |now| registry.shown_node(node(1)).unwrap().node.sessions_left().left(now);
+    assert!(registry.record_agent(node(1), home, &drain, begin).is_some());
+    assert!(left(begin).is_some_and(|left| left.at_least));
+    assert!(registry.record_address(node(1), elsewhere, begin));
+    assert_eq!(left(begin), None, "nobody wants that of the new one");
+    // Sessions that came meanwhile were not seen.
+    assert!(registry.record_agent(node(1), elsewhere, &drain, begin + hour).is_some());
+    assert!(left(begin + hour).is_some_and(|left| left.at_least), "this drain has just begun");
+    // What an operator wants stays, and the count begins anew.
+    registry.set_admin_state(node(1), AdminState::Draining, begin + hour);
+    assert!(registry.record_address(node(1), home, begin + 2 * hour));
+    assert!(left(begin + 2 * hour).is_some_and(|left| left.at_least));
 }
 
 #[test]

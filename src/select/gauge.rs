@@ -29,7 +29,7 @@ const REPORTS_FORGOTTEN: f32 = 60.0;
 #[repr(align(64))]
 pub struct Gauge {
     counts: AtomicU64,
-    /// Peak-sensitive moving average of nanoseconds to the header of the answer.
+    /// Peak-sensitive moving average of nanoseconds from the end of a request to the header of its answer.
     latency: Stamped,
     /// Moving average of reported utilisation.
     load: Stamped,
@@ -151,17 +151,20 @@ pub struct InFlight {
 }
 
 impl InFlight {
+    /// Takes in that the request was there as a whole at `now`: what the client took for its body says nothing of the
+    /// member. Nothing happens after the answer's header.
+    pub fn received(&mut self, now: Moment) {
+        if self.waiting {
+            self.since = now;
+        }
+    }
+
     /// Takes in that the header of the answer came at `now`. Only the first time counts.
     pub fn answered(&mut self, now: Moment) {
         if std::mem::take(&mut self.waiting) {
             self.gauge.answered(now.nanos_since(self.since), now);
             self.gauge.counts.fetch_sub(Counts::WAITING, Ordering::Relaxed);
         }
-    }
-
-    /// The gauge of the member that the request is on.
-    pub fn gauge(&self) -> &Arc<Gauge> {
-        &self.gauge
     }
 }
 
@@ -193,7 +196,7 @@ impl Stamped {
         let packed = |word| {
             let (number, stamp) = match Self::unpack(word) {
                 // A thread that comes late does not turn the time back.
-                Some((number, since)) if since.seconds_since(now) > 0.0 => (next(number, 0.0), since),
+                Some((number, since)) if now.is_before(since) => (next(number, 0.0), since),
                 Some((number, since)) => (next(number, now.seconds_since(since)), now),
                 None => (first, now),
             };
@@ -241,12 +244,26 @@ mod tests {
         first.answered(at(1));
         first.answered(at(9));
         assert_eq!(gauge.in_flight(), 2, "an answer has a body");
-        assert!(gauge.counts().waiting() && Arc::ptr_eq(first.gauge(), &gauge));
+        assert!(gauge.counts().waiting() && Arc::ptr_eq(&first.gauge, &gauge));
         drop(second);
         assert!(!gauge.counts().waiting());
         drop(first);
         assert_eq!(gauge.counts().0, 0);
         assert!(close(latency(&gauge, 1), 1.0), "the second call said nothing");
+    }
+
+    #[test]
+    fn the_time_of_a_request_counts_from_its_end() {
+        let gauge = Arc::new(Gauge::new());
+        let mut upload = gauge.try_start(None, at(0)).unwrap();
+        upload.received(at(5_000));
+        upload.answered(at(5_010));
+        upload.received(at(9_000));
+        assert!(close(latency(&gauge, 5_010), 10.0), "{}", latency(&gauge, 5_010));
+        let mut early = gauge.try_start(None, at(6_000)).unwrap();
+        early.answered(at(6_300));
+        early.received(at(7_000));
+        assert!(close(latency(&gauge, 6_300), 300.0), "an answer that does not wait for it");
     }
 
     #[test]
@@ -294,6 +311,23 @@ mod tests {
         request(&gauge, 3_990, 4_000);
         assert!(close(latency(&gauge, 5_000), 5_000.0));
         assert!(close(latency(&gauge, 4_000), 5_000.0));
+    }
+
+    #[test]
+    fn what_was_long_ago_is_never_fresh_again() {
+        const DAY: u64 = 86_400_000;
+        for days in [1, 20, 26, 27, 40, 51] {
+            let (gauge, later) = (Arc::new(Gauge::new()), days * DAY);
+            request(&gauge, 0, 10_000);
+            gauge.report(0.9, at(10_000));
+            assert!(latency(&gauge, later) < 1.0, "after {days} days: {}", latency(&gauge, later));
+            assert!(gauge.load(at(later)).unwrap().1 > 86_000.0, "after {days} days: {:?}", gauge.load(at(later)));
+            request(&gauge, later, later + 10);
+            gauge.report(0.1, at(later));
+            assert!(close(latency(&gauge, later + 10), 10.0), "after {days} days: {}", latency(&gauge, later + 10));
+            let (load, age) = gauge.load(at(later)).unwrap();
+            assert!(close(load, 0.1) && age == 0.0, "after {days} days: {load}, {age}");
+        }
     }
 
     #[test]

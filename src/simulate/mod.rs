@@ -5,12 +5,18 @@
 //! [`Outcome`].
 
 mod cluster;
+mod command;
 mod node;
 mod outcome;
+mod plot;
 mod rules;
+#[cfg(test)]
+mod tests;
 mod trace;
 
 pub use self::cluster::{Model, play};
+pub use self::command::Simulate;
 pub use self::outcome::{Outcome, Point};
+pub use self::plot::plot;
 pub use self::rules::{Elb, ElbRates, Knative, KnativeSettings, Rule};
 pub use self::trace::{Arrival, Selected, Trace};

@@ -58,6 +58,14 @@ fn assert_refused(elb: &Elb, response: &Response, reason: &str) {
     elb.access_line(reason, |line| line["reason"] == reason && line["status"] == 503);
 }
 
+/// No node was asked for these requests, and they are counted so.
+#[track_caller]
+fn wait_for_refused(elb: &Elb, reason: &str, requests: usize) {
+    elb.wait_for_count("carbon_elb_refused_total", &[], requests as f64);
+    elb.wait_for_count("carbon_elb_refused_total", &[("reason", reason)], requests as f64);
+    elb.wait_for_count("carbon_elb_requests_total", &[("code", "5xx")], requests as f64);
+}
+
 #[test]
 fn who_waits_is_served_in_turn_and_one_at_a_time() {
     for count in [1, 2] {
@@ -107,6 +115,7 @@ fn a_full_queue_and_a_long_wait_are_a_503_with_a_time_to_come_again() {
     for method in ["GET", "POST"] {
         assert_refused(&elb, &request(method, "too-many").send(elb.web()), "queue_full");
     }
+    wait_for_refused(&elb, "queue_full", 2);
     workers[0].thaw();
     clients.iter_mut().for_each(|client| assert_eq!(client.answer().status, 200));
     assert_eq!(workers[0].arrived(), ["first-w1", "GET", "POST"]);
@@ -116,6 +125,7 @@ fn a_full_queue_and_a_long_wait_are_a_503_with_a_time_to_come_again() {
     for method in ["GET", "POST"] {
         assert_refused(&elb, &request(method, "too-late").send(elb.web()), "queue_timeout");
     }
+    wait_for_refused(&elb, "queue_timeout", 2);
     wait_for_queue(&elb, 0);
     workers[0].thaw();
     assert_eq!(clients[0].answer().status, 200);
@@ -125,6 +135,7 @@ fn a_full_queue_and_a_long_wait_are_a_503_with_a_time_to_come_again() {
     let _first = send(&elb, "GET", "first");
     wait_for_in_flight(&elb, 1);
     assert_eq!(get(elb.web(), HOST, "/services/echo").status, 503);
+    wait_for_refused(&elb, "queue_full", 1);
 }
 
 /// Somebody waits and leaves; who waits behind is served, and the worker never sees the request of the one who left.
@@ -190,6 +201,64 @@ fn who_waits_and_leaves_is_not_asked_for() {
     let gone = |line: &serde_json::Value| line["reason"] == "client_gone" && line["node"].is_null();
     wait_until("all are logged", || elb.access_lines().iter().filter(|line| gone(line)).count() == 6);
     elb.wait_for_count("carbon_elb_requests_total", &[("code", "none")], 6.0);
+}
+
+#[test]
+fn a_body_that_does_not_come_while_its_request_waits_is_a_408() {
+    let workers = [Worker::start("w1", &[])];
+    let topology = with_queue(&workers, "length: 20, wait: 1m");
+    let elb = Elb::start(&topology.listener("brisk", "role: worker, endpoint: servlet, timeouts: { read: 300ms }"));
+    workers[0].freeze();
+    let mut first = send(&elb, "GET", "first");
+    wait_for_in_flight(&elb, 1);
+    let mut client = Client::connect(elb.address("brisk"));
+    let whole = request("POST", "part").to_bytes();
+    client.send(&whole[..whole.len() - 5]);
+    assert_eq!(client.answer().status, 408);
+    elb.access_line("too slow", |line| line["reason"] == "client_too_slow" && line["node"].is_null());
+    workers[0].thaw();
+    assert_eq!(first.answer().status, 200);
+    assert_eq!(workers[0].arrived(), ["first"]);
+}
+
+#[test]
+fn places_on_a_member_are_given_to_who_waits_longest_for_it() {
+    let workers = [Worker::start("w1", &["--delay", "20ms"]), Worker::start("w2", &[])];
+    let pool = "max_in_flight: 1, outliers: off, affinity: route, queue: { length: 50, wait: 1m }";
+    let elb = Elb::start(&topology(&workers).worker_pool(pool));
+    workers.iter().for_each(Worker::freeze);
+    let send = |id: &str, route: Option<&str>| {
+        let mut client = Client::connect(elb.web());
+        let request = request("GET", id);
+        let cookie = route.map(|route| format!("JSESSIONID=a.{route}")).unwrap_or_default();
+        client.send(if cookie.is_empty() { request } else { request.header("Cookie", &cookie) }.to_bytes());
+        client
+    };
+    let mut clients = [send("busy-1", Some("w1")), send("busy-2", Some("w2"))];
+    wait_for_in_flight(&elb, 2);
+    let mut line = Vec::new();
+    for number in 0..4 {
+        for (kind, route) in [("session", Some("w1")), ("any", None)] {
+            let id = format!("{number}-{kind}");
+            line.push((id.clone(), send(&id, route)));
+            wait_for_queue(&elb, line.len());
+        }
+    }
+    // The other worker stays as busy as it is.
+    workers[0].thaw();
+    line.iter_mut().for_each(|(id, client)| assert_eq!(client.answer().echo().node(), "w1", "{id}"));
+    let arrived = workers[0].arrived();
+    let sessions: Vec<_> = arrived.iter().filter(|id| id.ends_with("session")).collect();
+    let any: Vec<_> = arrived.iter().filter(|id| id.ends_with("any")).collect();
+    assert!(sessions.is_sorted() && any.is_sorted() && sessions.len() == 4 && any.len() == 4, "{arrived:?}");
+    // Who would take any member never goes before a session that waits for longer.
+    for (number, id) in any.iter().enumerate() {
+        let before = arrived.iter().take_while(|arrived| arrived != id).filter(|id| id.ends_with("session")).count();
+        assert!(before > number, "{arrived:?}");
+    }
+    workers[1].thaw();
+    clients.iter_mut().for_each(|client| assert_eq!(client.answer().status, 200));
+    wait_for_queue(&elb, 0);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod connections;
 mod failures;
 mod headers;
 mod health;
+mod latency;
 mod load_reports;
 mod observing;
 mod origin;

@@ -31,6 +31,7 @@ pub(super) fn check(
     nodes::some(raw, problems);
     nodes::roles(raw, problems);
     affinity::routes(raw, problems);
+    affinity::apart(raw, problems);
     let endpoints = endpoint::check(raw, context, problems);
     let (services, admin_services) = services(raw, context, problems);
     let pools = raw.pools.or_empty();

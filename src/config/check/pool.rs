@@ -20,7 +20,7 @@ pub(super) fn check(raw: &RawPool, role: Role, at: Option<&Spot>, problems: &mut
     let mut settings = PoolSettings {
         balance: raw.balance.or(defaults.balance),
         hash: hash(raw, defaults.hash),
-        affinity: affinity::check(&raw.affinity, defaults.affinity, problems),
+        affinity: affinity::check(&raw.affinity, role, defaults.affinity, problems),
         keepalive: Keepalive {
             connections: keepalive.connections.or(defaults.keepalive.connections),
             idle: keepalive.idle.or(defaults.keepalive.idle),

@@ -61,18 +61,9 @@ pub(crate) struct RawPool {
 
 impl RawPool {
     fn read(node: &Node, at: &Spot, problems: &mut Problems) -> Option<Self> {
-        const ALGORITHMS: &[(&str, Algorithm)] = &[
-            ("round_robin", Algorithm::RoundRobin),
-            ("random", Algorithm::Random),
-            ("least_in_flight", Algorithm::LeastInFlight),
-            ("two_choices", Algorithm::TwoChoices),
-            ("peak_ewma", Algorithm::PeakEwma),
-            ("hash", Algorithm::Hash),
-            ("load_aware", Algorithm::LoadAware),
-        ];
         let mut fields = Fields::open(node, at, problems)?;
         let pool = RawPool {
-            balance: fields.field("balance", word(ALGORITHMS)),
+            balance: fields.field("balance", word(Algorithm::WORDS)),
             hash: fields.field("hash", RawHash::read),
             affinity: fields.field("affinity", RawAffinity::read),
             keepalive: fields.field("keepalive", RawKeepalive::read),

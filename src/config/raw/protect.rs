@@ -32,7 +32,8 @@ impl RawOutliers {
         let mut fields = Fields::open(node, at, problems)?;
         let outliers = RawOutliers {
             consecutive: fields.field("consecutive", or_off(number(1..=10_000))),
-            error_rate: fields.field("error_rate", or_off(percent(1..=100))),
+            // More than all can't be errors.
+            error_rate: fields.field("error_rate", or_off(percent(1..=99))),
             latency: fields.field("latency", or_off(percent(101..=100_000))),
             requests: fields.field("requests", number(1..=1_000_000)),
             interval: fields.field("interval", duration(RHYTHM)),

@@ -85,8 +85,8 @@ impl Recorder {
         }
     }
 
-    /// Takes in the outcome of a request; `latency` is the time to the first byte of the answer, and counts for good
-    /// ones only (an error may be very fast).
+    /// Takes in the outcome of a request; `latency` is the time from its end to the first byte of the answer, and counts
+    /// for good ones only (an error may be very fast).
     ///
     /// Returns whether [`super::Outliers::decide`] has something to do: the errors in a row have just become too many.
     /// If nobody asks it, the next tick does.

@@ -64,6 +64,7 @@ impl World {
                 address: SocketAddr::from(([192, 0, 2, 1], 9763)),
                 ports: [9763, 8280],
                 standing: *standing,
+                draining: *standing == Standing::Draining,
                 backup: false,
                 weight: *weight,
                 limit: Some(LIMIT),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::affinity::Found;
 use crate::config::Affinity;
-use crate::queue::Queue;
+use crate::queue::{Queue, Try};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -102,7 +102,7 @@ fn who_comes_waits_for_a_good_probe_and_then_starts_slowly() {
     probe(&registry, "wk-1", false);
     assert!(workers(&registry).is_empty(), "not even if nobody else is there");
     let snapshot = registry.snapshot();
-    let ask = Ask { tried: &[], session: Session::None, again: None, key: 0 };
+    let ask = Ask { tried: &[], session: Session::None, again: None, key: 0, ticket: None };
     assert!(matches!(view(&snapshot).pick(&ask, Instant::now()), Choice::Full), "then requests wait for it");
     probe(&registry, "wk-2", false);
     let snapshot = registry.snapshot();
@@ -220,9 +220,13 @@ async fn who_waits_is_served_by_the_members_that_come() {
         let registry = registry.clone();
         let queue = view(&before).pool.queue.clone();
         tokio::spawn(async move {
-            let turn = || {
+            let turn = |ticket| {
                 let snapshot = registry.snapshot();
-                pick(view(&snapshot)).map(|picked| (picked.member.node.id().to_string(), picked.lease))
+                let ask = Ask { tried: &[], session: Session::None, again: None, key: 0, ticket: Some(ticket) };
+                match view(&snapshot).pick(&ask, Instant::now()) {
+                    Choice::Picked(picked) => Try::Done((picked.member.node.id().to_string(), picked.lease)),
+                    _ => Try::Again,
+                }
             };
             queue.wait(30 * SECOND, turn).await.map(|(id, _)| id)
         })
@@ -254,9 +258,9 @@ async fn who_waits_is_told_of_other_limits_and_of_queues_that_are_gone() {
         .zip(tries.clone())
         .map(|(queue, tries)| {
             tokio::spawn(async move {
-                let turn = || {
+                let turn = |_| {
                     tries.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                    None::<()>
+                    Try::<()>::Again
                 };
                 queue.wait(30 * SECOND, turn).await
             })
