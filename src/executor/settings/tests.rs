@@ -122,9 +122,33 @@ fn every_key_is_documented_and_in_the_example() {
     // What is only a choice stands there as a comment.
     let written = |key: &str| example.contains(&format!("{key}: "));
     let keys = [
-        "balancers", "token", "token_file", "ca", "poll", "timeout", "prefix", "weight", "lease", "starts", "drain", "provider",
-        "engine", "image", "command", "env", "network", "labels", "ports", "memory", "cpus", "read_only", "capabilities",
-        "stop_timeout", "start", "stop", "list",
+        "balancers",
+        "token",
+        "token_file",
+        "ca",
+        "poll",
+        "timeout",
+        "prefix",
+        "weight",
+        "lease",
+        "starts",
+        "drain",
+        "provider",
+        "engine",
+        "image",
+        "command",
+        "env",
+        "network",
+        "labels",
+        "ports",
+        "memory",
+        "cpus",
+        "read_only",
+        "capabilities",
+        "stop_timeout",
+        "start",
+        "stop",
+        "list",
     ];
     for key in keys {
         assert!(documented.contains(&key), "{key} is not in README.md: {documented:?}");
