@@ -193,7 +193,9 @@ fn every_shipped_file_loads() {
     let mut files = 0;
     for entry in std::fs::read_dir(&folder).unwrap() {
         let path = entry.unwrap().path();
-        if path.extension().is_none_or(|extension| extension != "yaml") {
+        // That of `carbon-elb scale` has keys of its own, and a test beside them.
+        let is_ours = path.extension().is_some_and(|extension| extension == "yaml") && !path.ends_with("scale.yaml");
+        if !is_ours {
             continue;
         }
         files += 1;
