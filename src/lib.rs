@@ -23,7 +23,13 @@
 //! [`config`] reads the YAML file into types that cannot be wrong. [`health`] and [`discovery`] watch the nodes, [`report`]
 //! reads what nodes say of themselves, and all tell the [`registry`], which is the only writer and publishes whole
 //! snapshots. [`admin`] shows the state to operators.
-//! [`autoscale`] decides how many nodes a role should have; [`simulate`] plays that in virtual time.
+//!
+//! # How many nodes there are
+//!
+//! [`autoscale`] decides from the requests how many nodes a role should have, and posts it. [`executor`] carries that out,
+//! in a process of its own that speaks to the admin API; [`membership`] makes members of what it starts. [`simulate`] plays
+//! all that in virtual time.
+//!
 //! [`app`] wires all of this; [`cli`] has the commands, among them a [`demo`] with stub [`node`]s and the [`probe`] that a
 //! container's health check uses. [`limits`] fits the process to what the system lets it have.
 #![forbid(unsafe_code)]
