@@ -1,4 +1,5 @@
-//! What goes on besides the requests: probes, agents and name resolution, all of which report to the registry.
+//! What goes on besides the requests: probes, agents and name resolution, all of which report to the registry, and the look
+//! at the configuration file.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use crate::health;
 use crate::health::active::Prober;
 use crate::health::agent::Agents;
 use crate::registry::Registry;
+use crate::reload::{self, Reloader};
 
 /// How long clients wait at the start for pools without a member, and how often these are looked at.
 const START_PATIENCE: Duration = Duration::from_secs(2);
@@ -21,6 +23,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// The service of all that reports to the registry.
 pub struct Control {
     registry: Arc<Registry>,
+    reloader: Arc<Reloader>,
     /// Told when clients may be let in.
     opened: watch::Sender<bool>,
 }
@@ -33,9 +36,9 @@ struct Watchers {
 }
 
 impl Control {
-    /// Reports to `registry`, and says when clients may be let in.
-    pub fn new(registry: Arc<Registry>, opened: watch::Sender<bool>) -> Self {
-        Control { registry, opened }
+    /// Reports to `registry`, watches the configuration file, and says when clients may be let in.
+    pub fn new(registry: Arc<Registry>, reloader: Arc<Reloader>, opened: watch::Sender<bool>) -> Self {
+        Control { registry, reloader, opened }
     }
 
     /// Returns when every pool has a member that may be asked and no session could be on a node without an address, or
@@ -73,6 +76,7 @@ impl Service for Control {
     async fn start_service(&mut self, _: Option<ListenFds>, mut shutdown: ShutdownWatch, _: usize) {
         let mut configurations = self.registry.configurations();
         let mut watchers = Watchers::new(&self.registry);
+        tokio::spawn(reload::watch(self.reloader.clone()));
         watchers.follow();
         health::outliers::start(&self.registry);
         self.some_member_everywhere().await;

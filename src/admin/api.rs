@@ -11,19 +11,22 @@ use pingora::http::RequestHeader;
 use super::guard::{Guard, check_origin};
 use super::members;
 use super::problem::{Kind, Problem};
+use super::reload;
 use super::reply::Reply;
 use super::route::{self, Found, Route};
 use crate::observe::metrics::Metrics;
 use crate::registry::Registry;
+use crate::reload::Reloader;
 
 type Handler = fn(&Api, &Request<'_>) -> Result<Reply, Problem>;
 
 /// What the API has. `openapi.yaml` describes the same.
-static ROUTES: [Route<Handler>; 4] = [
+static ROUTES: [Route<Handler>; 5] = [
     get("/api/v1/openapi", |_, _| Ok(Reply::document("application/yaml", OPENAPI))),
     get("/api/v1/members", members::list),
     get("/api/v1/clusters/{cluster}/nodes/{node}", members::show),
     put("/api/v1/clusters/{cluster}/nodes/{node}/state", members::set_state),
+    post("/api/v1/reload", reload::reload),
 ];
 
 const OPENAPI: &str = include_str!("openapi.yaml");
@@ -36,10 +39,15 @@ const fn put(path: &'static str, handler: Handler) -> Route<Handler> {
     Route { method: Method::PUT, path, changes: true, handler }
 }
 
+const fn post(path: &'static str, handler: Handler) -> Route<Handler> {
+    Route { method: Method::POST, path, changes: true, handler }
+}
+
 /// What the handlers of routes work on.
 pub(super) struct Api {
     pub(super) registry: Arc<Registry>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) reloader: Arc<Reloader>,
     guard: Guard,
 }
 
@@ -66,9 +74,9 @@ pub(super) fn is_api(path: &str) -> bool {
 }
 
 impl Api {
-    pub(super) fn new(registry: Arc<Registry>, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(registry: Arc<Registry>, metrics: Arc<Metrics>, reloader: Arc<Reloader>) -> Self {
         let guard = Guard::new(&registry.config().admin.tokens, metrics.clone());
-        Api { registry, metrics, guard }
+        Api { registry, metrics, reloader, guard }
     }
 
     /// Decides by the header whether a request may be made, and what it asks for. Who has no token learns nothing.

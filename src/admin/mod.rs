@@ -10,6 +10,7 @@ mod guard;
 mod members;
 mod pages;
 mod problem;
+mod reload;
 mod reply;
 mod route;
 
@@ -27,6 +28,7 @@ use self::reply::Reply;
 use crate::edge::{Answer, Drain};
 use crate::observe::metrics::Metrics;
 use crate::registry::Registry;
+use crate::reload::Reloader;
 
 /// Answers on the admin listener.
 pub struct Admin {
@@ -36,9 +38,9 @@ pub struct Admin {
 
 impl Admin {
     /// Answers about the state of these; metrics only to this machine and to whom the configuration names, the API only to
-    /// those who have one of its tokens.
-    pub fn new(registry: Arc<Registry>, metrics: Arc<Metrics>, drain: Arc<Drain>) -> Self {
-        let api = Api::new(registry.clone(), metrics.clone());
+    /// those who have one of its tokens. `reloader` reads the configuration file again.
+    pub fn new(registry: Arc<Registry>, metrics: Arc<Metrics>, drain: Arc<Drain>, reloader: Arc<Reloader>) -> Self {
+        let api = Api::new(registry.clone(), metrics.clone(), reloader);
         Admin { pages: Pages { registry, metrics, drain, showing: Mutex::new(()) }, api }
     }
 

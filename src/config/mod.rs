@@ -14,6 +14,7 @@ pub mod checked;
 
 mod check;
 mod decode;
+pub mod diff;
 mod expand;
 mod presets;
 mod print;
