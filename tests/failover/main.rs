@@ -4,6 +4,7 @@
 mod crashes;
 mod hanging;
 mod operator;
+mod reload;
 mod retries;
 mod rolling;
 mod sessions;
