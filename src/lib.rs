@@ -23,6 +23,9 @@
 //! [`config`] reads the YAML file into types that cannot be wrong. [`health`] and [`discovery`] watch the nodes, [`report`]
 //! reads what nodes say of themselves, and all tell the [`registry`], which is the only writer and publishes whole
 //! snapshots. [`admin`] shows the state to operators.
+//! [`control`] runs what reports to the registry. [`reload`] takes over another version of the configuration file; what of a
+//! listener may change while it is open is with [`listening`].
+//!
 //! [`app`] wires all of this; [`cli`] has the commands, among them a [`demo`] with stub [`node`]s and the [`probe`] that a
 //! container's health check uses. [`limits`] fits the process to what the system lets it have.
 #![forbid(unsafe_code)]

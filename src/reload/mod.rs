@@ -273,3 +273,61 @@ impl Reloader {
 fn content(path: String) -> Difference {
     Difference { path, what: What::Hidden, needs_restart: false }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::Setup;
+
+    const FILE: &str = "
+listeners: { web: { bind: ['127.0.0.1:0'], role: worker } }
+clusters: { esb: { product: esb, hosts: { worker: ['*'] }, endpoints: { servlet: { scheme: http } },
+  nodes: [{ id: wk-1, host: 192.0.2.1 }] } }
+";
+
+    /// Adds a copy of the first node, which is called otherwise.
+    struct OneMore(&'static str);
+
+    impl Overlay for OneMore {
+        fn effective(&self, file: &Arc<Config>) -> Arc<Config> {
+            let mut config = Config::clone(file);
+            let mut node = config.clusters[0].nodes[0].clone();
+            node.id = crate::ids::Name::parse(self.0).unwrap();
+            node.host = config::NodeHost::Address("192.0.2.200".parse().unwrap());
+            config.clusters[0].nodes.push(node);
+            Arc::new(config)
+        }
+    }
+
+    fn ids(config: &Config) -> Vec<String> {
+        config.clusters[0].nodes.iter().map(|node| node.id.to_string()).collect()
+    }
+
+    #[test]
+    fn what_is_added_to_the_file_outlives_a_reload() {
+        let path = std::env::temp_dir().join(format!("carbon-elb-reload-{}.yaml", std::process::id()));
+        std::fs::write(&path, FILE).unwrap();
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let setup = Setup::new(config::load(&path).unwrap().config, TrustStore::default(), &metrics);
+        let registry = Arc::new(Registry::new(setup, metrics.clone(), Vec::new(), Instant::now(), 1));
+        let reloader = Reloader::new(Some(path.clone()), registry.clone(), metrics, Vec::new());
+
+        assert_eq!(reloader.set_overlay(Arc::new(OneMore("more"))).joined.len(), 1);
+        assert_eq!(ids(&registry.config()), ["wk-1", "more"]);
+        assert_eq!(ids(&reloader.config()), ["wk-1"], "the file does not have it");
+        let key = registry.node(&registry.config().clusters[0].name, &crate::ids::Name::parse("more").unwrap());
+        assert_eq!(reloader.reload(&Trigger::Signal).unwrap().differences, [], "what was added is no difference");
+
+        std::fs::write(&path, FILE.replace("wk-1, host: 192.0.2.1", "wk-2, host: 192.0.2.2")).unwrap();
+        let done = reloader.reload(&Trigger::Signal).unwrap();
+        assert_eq!((done.differences.len(), done.configuration), (2, 2));
+        assert_eq!(ids(&registry.config()), ["wk-2", "more"]);
+        let after = registry.node(&registry.config().clusters[0].name, &crate::ids::Name::parse("more").unwrap());
+        assert_eq!(after, key, "it is the node that it was");
+        let changes = reloader.refresh();
+        assert!(changes.joined.is_empty() && changes.left.is_empty());
+        std::fs::remove_file(&path).unwrap();
+        assert!(matches!(reloader.reload(&Trigger::Signal), Err(Refused::Bad(_))));
+        assert_eq!(ids(&registry.config()), ["wk-2", "more"], "nothing has changed");
+    }
+}

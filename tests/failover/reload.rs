@@ -36,13 +36,14 @@ fn version(workers: &[Worker], token: &Token, number: usize) -> String {
     let limit = ["off", "2", "5"][number % 3];
     let affinity = ["off", "cookie"][number / 2 % 2];
     let slow_start = ["off", "200ms"][number / 3 % 2];
+    let idle = [64, 8][number / 5 % 2];
     // With `retry: off`: nothing of this may rest on a second try.
     topology
         .servlet("scheme: http, health: { path: /services/Version }")
         .worker_pool(&format!(
-            "balance: {}, affinity: {affinity}, slow_start: {slow_start}, max_in_flight: {limit}, retry: off, \
-             queue: {{ length: {}, wait: 10s }}, health: {{ interval: 100ms, timeout: 100ms, rise: 1, fall: 3 }}, \
-             outliers: off",
+            "balance: {}, keepalive: {{ connections: {idle} }}, affinity: {affinity}, slow_start: {slow_start}, \
+             max_in_flight: {limit}, retry: off, \
+             queue: {{ length: {}, wait: 10s }}, health: {{ interval: 1s, timeout: 1s, rise: 1, fall: 3 }}, outliers: off",
             BALANCE[number % BALANCE.len()],
             100 + number,
         ))
@@ -270,6 +271,48 @@ fn a_new_certificate_is_shown_to_new_connections_and_a_bad_one_is_refused() {
     assert_eq!(served_name(elb.web()), "new.test", "the key is not that of the certificate");
 }
 
+/// The node is a balancer itself, as the stub node speaks no TLS.
+#[test]
+fn nodes_are_verified_with_the_newest_certificates_and_over_new_connections() {
+    let (dir, behind) = (TempDir::new("tls"), StubNode::worker("w1"));
+    let make = |name: &str| Certificate::self_signed(dir.path(), name, "DNS:node.test");
+    let (old, new) = (make("old"), make("new"));
+    let [certificate, key, ca] = ["served.crt", "served.key", "ca.pem"].map(|name| dir.path().join(name));
+    let copy = |from: &std::path::Path, to: &std::path::Path| {
+        std::fs::copy(from, to).expect("it is ours");
+    };
+    copy(&old.certificate, &certificate);
+    copy(&old.key, &key);
+    copy(&old.certificate, &ca);
+    let tls = format!("tls: {{ certificate: {}, key: {} }}", certificate.display(), key.display());
+    let node = Elb::start(
+        &Topology::workers(&[behind.address()]).listener("web", &format!("role: worker, endpoint: servlet, {tls}")),
+    );
+    let verified = format!("scheme: https, health: tcp, tls: {{ ca: {}, server_name: node.test }}", ca.display());
+    let pool = "health: { interval: 1s, timeout: 1s, rise: 1, fall: 1 }, retry: off, outliers: off";
+    let elb = Elb::start(&Topology::workers(&[node.web()]).servlet(&verified).worker_pool(pool));
+    elb.wait_for_node("w1", "servlet", true);
+    assert_eq!(get(elb.web(), HOST, "/services/echo").status, 200);
+
+    // The node goes first: who trusts it no more must not be asked over a connection of before.
+    copy(&new.certificate, &certificate);
+    copy(&new.key, &key);
+    node.hang_up();
+    node.wait_for_configuration(2);
+    elb.wait_for_node("w1", "servlet", false);
+    copy(&new.certificate, &ca);
+    elb.hang_up();
+    elb.wait_for_configuration(2);
+    elb.wait_for_node("w1", "servlet", true);
+    assert_eq!(get(elb.web(), HOST, "/services/echo").status, 200);
+    let new_connections = [("kind", "new")];
+    assert_eq!(elb.metrics().sum("carbon_elb_upstream_connections_total", &new_connections), 2.0, "one for each trust");
+    copy(&old.certificate, &ca);
+    elb.hang_up();
+    elb.wait_for_configuration(3);
+    elb.wait_for_node("w1", "servlet", false);
+}
+
 #[test]
 fn the_file_is_watched_if_it_says_so() {
     let node = StubNode::worker("w1");
@@ -334,7 +377,7 @@ fn diff_says_what_a_reload_would_do() {
 #[test]
 fn a_node_that_comes_is_asked_only_when_it_is_up() {
     let mut workers = Worker::several(2);
-    let pool = "health: { interval: 100ms, timeout: 100ms, rise: 1, fall: 1 }, retry: off, outliers: off";
+    let pool = "health: { interval: 1s, timeout: 1s, rise: 1, fall: 1 }, retry: off, outliers: off";
     let servlet = "scheme: http, health: { path: /services/Version }";
     let elb = Elb::start(&topology(&workers[..1]).servlet(servlet).worker_pool(pool));
     wait_until_up(&elb, &workers[..1]);
