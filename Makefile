@@ -17,7 +17,7 @@ conf_files = $(shell find conf -type f \( -name '*.yaml' -o -name '*.yml' \) 2>/
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test check-conf fmt fmt-check lint doc bench image tomcat-image cluster cluster-dual \
-	cluster-down container-tests validate-kubernetes verify boundary-table fleet deny fuzz clean
+	cluster-down container-tests validate-kubernetes verify boundary-table fleet scale deny fuzz clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -94,6 +94,10 @@ boundary-table: ## the management boundary behind other balancers, as the table 
 fleet: ## simulate fleets under each balancing algorithm: the tables in benches/FLEET.md
 	@tools/setup build
 	cargo bench $(CARGO_FLAGS) --profile dev --bench fleet
+
+scale: ## simulate the autoscaler on ten traces, against other rules: the table in benches/SCALE.md
+	@tools/setup build
+	cargo bench $(CARGO_FLAGS) --profile dev --bench scale
 
 verify: deny fuzz ## what takes long: dependencies, fuzzing, property tests with many cases, the whole corpus of the boundary
 	PROPTEST_CASES=$(PROPTEST_CASES) CARBON_ELB_CORPUS=$(CORPUS) cargo test $(CARGO_FLAGS)

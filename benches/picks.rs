@@ -11,16 +11,6 @@ use carbon_elb::config::{Algorithm, PoolSettings};
 use carbon_elb::ids::Role;
 use carbon_elb::select::{Candidate, Draws, Gauge, Moment, Pick, Selector};
 
-const ALGORITHMS: [(&str, Algorithm); 7] = [
-    ("round_robin", Algorithm::RoundRobin),
-    ("random", Algorithm::Random),
-    ("least_in_flight", Algorithm::LeastInFlight),
-    ("two_choices", Algorithm::TwoChoices),
-    ("peak_ewma", Algorithm::PeakEwma),
-    ("hash", Algorithm::Hash),
-    ("load_aware", Algorithm::LoadAware),
-];
-
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let [algorithm, members, picks] = &arguments[..] else {
@@ -28,7 +18,7 @@ fn main() {
         println!("picks ALGORITHM MEMBERS PICKS");
         return;
     };
-    let (_, algorithm) = ALGORITHMS.into_iter().find(|(name, _)| name == algorithm).expect("a known algorithm");
+    let algorithm = Algorithm::ALL.into_iter().find(|known| known.as_str() == algorithm).expect("a known algorithm");
     let (members, picks): (u32, u64) = (members.parse().expect("a number"), picks.parse().expect("a number"));
 
     let after = |millis| Moment::after(Duration::from_millis(millis));

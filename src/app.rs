@@ -17,6 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::admin::Admin;
+use crate::autoscale::{Autoscaling, Board, Configured};
 use crate::classify::Classifier;
 use crate::config::{AccessLog, Affinity, Config, Listener, Secret};
 use crate::control::Control;
@@ -25,6 +26,7 @@ use crate::edge::{
 };
 use crate::limits;
 use crate::listening::{Listening, server_conf};
+use crate::membership::Membership;
 use crate::observe::access::AccessWriter;
 use crate::observe::metrics::Metrics;
 use crate::proxy::{Observed, Proxy, Shared};
@@ -171,11 +173,17 @@ impl App {
             let edge = Edge::new(format!("edge-{thread}"), entrances, app.drain.clone(), opened.subscribe());
             app.server.add_service(edge);
         }
-        let reloader = Arc::new(Reloader::new(file, registry.clone(), metrics.clone(), listening));
+        let membership = Arc::new(Membership::new(config.clone(), metrics.clone()));
+        let reloader = Reloader::new(file, registry.clone(), membership.clone(), metrics.clone(), listening);
+        let reloader = Arc::new(reloader);
         app.reloader = Some(reloader.clone());
-        let admin = Admin::new(registry.clone(), metrics, app.drain.clone(), reloader.clone());
+        let board = Arc::new(Board::default());
+        let (drain, shown) = (app.drain.clone(), board.clone());
+        let sources = metrics.sources().clone();
+        let admin = Admin::new(registry.clone(), metrics.clone(), membership.clone(), shown, reloader.clone(), drain);
         app.answer("admin", &config.admin.bind, admin)?;
-        app.server.add_service(Control::new(registry, reloader, opened));
+        app.server.add_service(Autoscaling::new(registry.clone(), metrics, board, Configured));
+        app.server.add_service(Control::new(registry, membership, reloader, sources, opened));
         Ok(app)
     }
 
@@ -291,7 +299,7 @@ fn random(bytes: &mut [u8]) -> io::Result<()> {
 }
 
 /// What the random numbers begin with: different in each process, so that balancers do not act in step.
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     let mut bytes = [0; 8];
     match random(&mut bytes) {
         Ok(()) => u64::from_ne_bytes(bytes),
@@ -358,6 +366,7 @@ impl ShutdownSignalWatch for Stop {
         self.drain.begin();
         tokio::select! {
             () = self.drain.emptied() => info!("all connections are finished"),
+            // The end of the wait for connections, which the drain ends earlier when it can.
             () = tokio::time::sleep(self.grace()) => {
                 warn!("the grace period is over; {} connections are cut off", self.drain.open());
             }

@@ -10,12 +10,15 @@ use clap::{Parser, Subcommand};
 use http::StatusCode;
 use log::{error, warn};
 
-use crate::app::App;
+use crate::app::{self, App};
 use crate::config;
 use crate::demo;
+use crate::discovery::docker::agent;
+use crate::executor;
 use crate::ids::{NAME_RULE, Name, Role};
 use crate::node::StubNode;
 use crate::probe;
+use crate::simulate::Simulate;
 
 /// An elastic load balancer for WSO2 Carbon worker/manager clusters.
 #[derive(Debug, Parser)]
@@ -83,19 +86,45 @@ enum Command {
         #[arg(long)]
         record: Option<PathBuf>,
     },
+    /// Start and stop nodes as a load balancer's autoscaler wants
+    Scale {
+        /// The configuration file: which balancers, which pools, and what starts nodes
+        #[arg(long, short)]
+        config: PathBuf,
+    },
+    /// Register the containers of a Docker Engine that have labels with running load balancers, as an agent beside them
+    DockerSource {
+        /// Where the Engine is: unix:///path/to/socket, or tcp://host:port
+        #[arg(long, env = "CARBON_ELB_ENGINE", default_value = "unix:///var/run/docker.sock")]
+        engine: String,
+        /// The network on which load balancers reach containers that are on several
+        #[arg(long)]
+        network: Option<String>,
+        /// The admin listener of a load balancer, as http://host:port; once for each
+        #[arg(long, required = true)]
+        admin: Vec<String>,
+        /// A file with a token of these admin listeners
+        #[arg(long)]
+        token_file: PathBuf,
+        /// How long a member stays one without being renewed, 3s to 1h; it is renewed three times as often
+        #[arg(long, default_value = "30s", value_parser = humantime::parse_duration)]
+        lease: Duration,
+    },
     /// Ask a running load balancer whether it is healthy; exit status 0 or 1
     Probe {
         /// The URL to ask, over HTTP
         #[arg(env = "CARBON_ELB_PROBE", default_value = "http://127.0.0.1:9601/healthz")]
         url: String,
     },
+    /// Play a trace against a scaling policy and a model of a cluster, in virtual time
+    Simulate(Simulate),
 }
 
-fn role(text: &str) -> Result<Role, String> {
+pub(crate) fn role(text: &str) -> Result<Role, String> {
     Role::ALL.into_iter().find(|role| role.as_str() == text).ok_or_else(|| "allowed: manager, worker".to_owned())
 }
 
-fn name(text: &str) -> Result<Name, String> {
+pub(crate) fn name(text: &str) -> Result<Name, String> {
     Name::parse(text).ok_or_else(|| format!("allowed: {NAME_RULE}"))
 }
 
@@ -121,6 +150,28 @@ impl Cli {
                     }
                 }
             }
+            Command::Scale { config } => scale(&config),
+            Command::DockerSource { engine, network, admin, token_file, lease } => {
+                let seed = app::seed();
+                let options = agent::Options { engine, network, balancers: admin, token_file, lease, seed };
+                match agent::run(options) {
+                    Ok(()) => ExitCode::SUCCESS,
+                    Err(e) => {
+                        error!("{e}");
+                        ExitCode::FAILURE
+                    }
+                }
+            }
+            Command::Simulate(simulate) => match simulate.run() {
+                Ok(report) => {
+                    print!("{report}");
+                    ExitCode::SUCCESS
+                }
+                Err(e) => {
+                    eprintln!("{e}");
+                    ExitCode::FAILURE
+                }
+            },
             Command::Probe { url } => match probe::probe(&url) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(e) => {
@@ -147,6 +198,27 @@ fn run(file: &Path) -> ExitCode {
     }
 }
 
+fn scale(file: &Path) -> ExitCode {
+    match executor::Settings::load(file) {
+        Ok((settings, warnings)) => {
+            for warning in &warnings {
+                warn!("{}", warning.in_file(file));
+            }
+            match executor::run(&settings) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(e) => {
+                    error!("{e}");
+                    ExitCode::FAILURE
+                }
+            }
+        }
+        Err(problems) => {
+            print_problems(file, problems.iter());
+            ExitCode::FAILURE
+        }
+    }
+}
+
 fn started<E: std::fmt::Display>(app: Result<App, E>) -> ExitCode {
     match app {
         Ok(app) => {
@@ -163,13 +235,17 @@ fn started<E: std::fmt::Display>(app: Result<App, E>) -> ExitCode {
 fn check(files: &[PathBuf], effective: bool) -> ExitCode {
     let mut good = true;
     for file in files {
-        match config::load(file) {
-            Ok(loaded) => {
-                print_problems(file, loaded.warnings.iter());
-                if effective {
-                    print!("{}", config::effective(&loaded.config));
-                } else {
-                    println!("{}: good, {} warnings", file.display(), loaded.warnings.len());
+        // `None`: it is of a kind that has nothing to print.
+        let checked = match executor::Settings::is_one(file) {
+            true => executor::Settings::load(file).map(|(_, warnings)| (None, warnings)),
+            false => config::load(file).map(|loaded| (Some(config::effective(&loaded.config)), loaded.warnings)),
+        };
+        match checked {
+            Ok((printed, warnings)) => {
+                print_problems(file, warnings.iter());
+                match printed.filter(|_| effective) {
+                    Some(text) => print!("{text}"),
+                    None => println!("{}: good, {} warnings", file.display(), warnings.len()),
                 }
             }
             Err(problems) => {

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A name that an operator gave in the configuration: ASCII letters, digits, `-`, `_` and `.`, 1 to 64 characters.
 ///
@@ -49,15 +49,25 @@ impl Serialize for Name {
     }
 }
 
+/// As strict as [`Name::parse`].
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Name::parse(&text).ok_or_else(|| serde::de::Error::custom(format!("{text:?} is not a name: {NAME_RULE}")))
+    }
+}
+
 /// The name of a cluster, a key under `clusters`.
 pub type ClusterName = Name;
 /// The id of a node, unique in its cluster.
 pub type NodeId = Name;
+/// The name of a source of members, a key under `clusters.*.sources`.
+pub type SourceName = Name;
 /// The name of a listener, a key under `listeners`.
 pub type ListenerName = Name;
 
 /// What a node does in a Carbon cluster, and what a listener gives access to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Deploys and configures artifacts and serves the management console; for internal clients only.
@@ -78,7 +88,7 @@ impl Role {
         }
     }
 
-    /// A dense index for tables by role.
+    /// A dense index for tables by role: below 2, which is the length of each of them.
     pub const fn index(self) -> usize {
         self as usize
     }
@@ -112,7 +122,7 @@ impl Endpoint {
         }
     }
 
-    /// A dense index for tables by endpoint.
+    /// A dense index for tables by endpoint: below 2, which is the length of each of them.
     pub const fn index(self) -> usize {
         self as usize
     }

@@ -22,7 +22,9 @@
 //!
 //! [`config`] reads the YAML file into types that cannot be wrong. [`health`] and [`discovery`] watch the nodes, [`report`]
 //! reads what nodes say of themselves, and all tell the [`registry`], which is the only writer and publishes whole
-//! snapshots. [`admin`] shows the state to operators.
+//! snapshots. [`membership`] adds the members that come and go to what the file says. [`admin`] shows the state to operators,
+//! and takes in what they want and who registers.
+//! [`autoscale`] decides how many nodes a role should have; [`simulate`] plays that in virtual time.
 //! [`control`] runs what reports to the registry. [`reload`] takes over another version of the configuration file; what of a
 //! listener may change while it is open is with [`listening`].
 //!
@@ -34,6 +36,7 @@ pub mod admin;
 pub mod admin_services;
 pub mod affinity;
 pub mod app;
+pub mod autoscale;
 pub mod classify;
 pub mod cli;
 pub mod config;
@@ -42,12 +45,14 @@ pub mod cookies;
 pub mod demo;
 pub mod discovery;
 pub mod edge;
+pub mod executor;
 pub mod health;
 pub mod http1;
 pub mod ids;
 pub mod limits;
 pub mod listening;
 pub mod member;
+pub mod membership;
 pub mod node;
 pub mod observe;
 pub mod origin;
@@ -61,6 +66,7 @@ pub mod report;
 pub mod retry;
 pub mod select;
 pub mod sessions;
+pub mod simulate;
 pub mod tasks;
 pub mod tenant;
 pub mod throttle;

@@ -174,7 +174,7 @@ async fn send_bytes(session: &mut ServerSession, header: ResponseHeader, length:
     session.write_response_header(Box::new(header)).await?;
     let mut left = length;
     while left > 0 {
-        let piece = left.min(CHUNK);
+        let piece = left.min(CHUNK); // no longer than `ZEROS`
         left -= piece;
         session.write_response_body(Bytes::from_static(&ZEROS[..piece]), left == 0).await?;
     }

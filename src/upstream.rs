@@ -12,8 +12,8 @@ use pingora::upstreams::peer::{BasicPeer, HttpPeer, PeerOptions, Scheme};
 use crate::config::{Config, NodeHost, UpstreamTls};
 use crate::pool::{Member, Pool};
 
-/// Certificates that nodes are verified with, as Pingora takes them.
-type Authorities = Arc<Box<[X509]>>;
+/// Certificates that servers are verified with, as Pingora takes them.
+pub(crate) type Authorities = Arc<Box<[X509]>>;
 
 /// The certificate files of all endpoints, read once for each configuration.
 #[derive(Default)]
@@ -112,6 +112,11 @@ pub(crate) fn server_name(tls: &UpstreamTls, host: &NodeHost) -> String {
         // Only without verification, which the configuration's check ensures.
         (None, NodeHost::Address(_)) => String::new(),
     }
+}
+
+/// The certificates of a file.
+pub(crate) fn authorities(file: &Path) -> io::Result<Authorities> {
+    read_authorities(file, None).map(|file| file.authorities)
 }
 
 fn read_authorities(file: &Path, before: Option<&File>) -> io::Result<File> {

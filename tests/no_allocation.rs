@@ -2,17 +2,16 @@
 //!
 //! One test in a file of its own: the counter is the whole process's.
 
-use std::alloc::System;
+#[path = "support/allocations.rs"]
+mod allocations;
+
 use std::hint::black_box;
 use std::path::Path;
 
+use allocations::{allocations, assert_counted};
 use carbon_elb::classify::{Classifier, Facts, looks_like_soap};
 use carbon_elb::config::{self, Serves};
 use carbon_elb::ids::{Endpoint, PathMode};
-use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
-
-#[global_allocator]
-static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const CONFIG: &str = r#"
 listeners:
@@ -28,18 +27,6 @@ clusters:
       - { id: mgr-1, host: 127.0.0.1, roles: [manager] }
       - { id: wk-1, host: 127.0.0.2, roles: [worker] }
 "#;
-
-/// The allocations of 100 runs. The test harness has threads that may allocate at the same time, so that the least of
-/// several attempts counts.
-fn allocations(mut run: impl FnMut()) -> usize {
-    let attempt = |_| {
-        let region = Region::new(ALLOCATOR);
-        (0..100).for_each(|_| run());
-        let change = region.change();
-        change.allocations + change.reallocations
-    };
-    (0..20).map(attempt).min().unwrap_or_default()
-}
 
 #[test]
 fn ordinary_requests_allocate_nothing() {
@@ -92,6 +79,5 @@ fn ordinary_requests_allocate_nothing() {
         );
     }
 
-    // The counter counts.
-    assert!(allocations(|| drop(black_box(Box::new(1)))) >= 100);
+    assert_counted();
 }

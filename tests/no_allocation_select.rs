@@ -1,45 +1,29 @@
-//! Picking a member, counting a request on it and taking in its answer allocate nothing.
+//! Finding a session's member, picking a member, counting a request on it and taking in its answer allocate nothing.
 //!
 //! One test in a file of its own: the counter is the whole process's.
 
-use std::alloc::System;
+#[path = "support/allocations.rs"]
+mod allocations;
+
 use std::hint::black_box;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
-use carbon_elb::config::{Algorithm, PoolSettings};
+use allocations::{allocations, assert_counted};
+use carbon_elb::affinity::{Found, OwnCookies, Source};
+use carbon_elb::config::{self, Algorithm, PoolSettings, Secret};
 use carbon_elb::ids::Role;
+use carbon_elb::pool::{Session, Sessions};
 use carbon_elb::select::{Candidate, Clock, Draws, Gauge, Pick, Selector};
-use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
-
-#[global_allocator]
-static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
-
-/// The allocations of 100 runs. The test harness has threads that may allocate at the same time, so that the least of
-/// several attempts counts.
-fn allocations(mut run: impl FnMut()) -> usize {
-    let attempt = |_| {
-        let region = Region::new(ALLOCATOR);
-        (0..100).for_each(|_| run());
-        let change = region.change();
-        change.allocations + change.reallocations
-    };
-    (0..20).map(attempt).min().unwrap_or_default()
-}
+use http::HeaderMap;
+use http::header::COOKIE;
 
 #[test]
 fn a_request_allocates_nothing() {
     let (clock, now, turn, draws) = (Clock::new(Instant::now()), Instant::now(), AtomicUsize::new(0), Draws::new(1));
-    for balance in [
-        Algorithm::RoundRobin,
-        Algorithm::Random,
-        Algorithm::LeastInFlight,
-        Algorithm::TwoChoices,
-        Algorithm::PeakEwma,
-        Algorithm::Hash,
-        Algorithm::LoadAware,
-    ] {
+    for balance in Algorithm::ALL {
         for members in [1, 3, 1_000] {
             let gauges: Vec<_> = (0..members).map(|_| Arc::new(Gauge::new())).collect();
             let candidates = (0..).zip(&gauges).map(|(identity, gauge)| Candidate { weight: 3, gauge, identity });
@@ -64,6 +48,49 @@ fn a_request_allocates_nothing() {
         }
     }
 
-    // The counter counts.
-    assert!(allocations(|| drop(black_box(Box::new(1)))) >= 100);
+    sessions_allocate_nothing();
+
+    assert_counted();
+}
+
+/// What a request costs for its session in a pool with affinity cookies, beside tenant partitions with theirs.
+fn sessions_allocate_nothing() {
+    const CONFIG: &str = r#"
+listeners: { web: { bind: ["127.0.0.1:0"], role: worker } }
+clusters:
+  esb:
+    product: esb
+    hosts: { worker: [esb.example.com] }
+    endpoints: { servlet: { scheme: http } }
+    nodes: [{ id: wk-1, host: 192.0.2.1 }, { id: wk-2, host: 192.0.2.2 }, { id: gold-1, host: 192.0.2.3 }]
+    pools: { worker: { affinity: cookie } }
+    tenants: { partitions: [{ name: gold, tenants: [gold.example], nodes: [gold-1] }] }
+"#;
+    let loaded = config::parse(CONFIG, Path::new(".")).unwrap_or_else(|problems| panic!("{problems}"));
+    let cluster = &loaded.config.clusters[0];
+    let (keys, own) = ([Secret::new(*b"key")], Arc::new(OwnCookies::of(cluster)));
+    let affinity = &cluster.pools[Role::Worker.index()].affinity;
+    let nodes: Vec<_> = cluster.nodes.iter().take(2).enumerate().collect();
+    let sessions = Sessions::new(affinity, &keys, (&cluster.name, Role::Worker, None), &nodes, own);
+    let none = "JSESSIONID=0123456789ABCDEF.wk-2; theme=dark";
+    let sent = sessions.set_cookie(Session::Found(Found::Absent), 1, false).expect("a member has a cookie");
+    let sent = sent.to_str().expect("it is text").split(';').next().unwrap_or_default();
+    let with_it = format!("{none}; {sent}");
+    for (cookies, known) in [(none, false), (&with_it, true)] {
+        let mut headers = HeaderMap::new();
+        headers.insert(COOKIE, cookies.parse().expect("it is a value"));
+        let source = Source { client: [192, 0, 2, 7].into(), headers: &headers, tenant: None, path: b"/" };
+        let find = || sessions.find(black_box(&source), b"/");
+        assert_eq!(sessions.node(find()), known.then_some(1));
+        assert_eq!(sessions.set_cookie(find(), 1, true).is_none(), known);
+        let run = || {
+            let session = black_box(find());
+            let _ = black_box(sessions.node(session));
+            let _ = black_box(sessions.set_cookie(session, 1, true));
+        };
+        assert_eq!(allocations(run), 0, "{cookies}");
+        assert_eq!(sessions.strip(&headers).is_some(), known);
+        let stripped = allocations(|| drop(black_box(sessions.strip(black_box(&headers)))));
+        assert!(if known { stripped > 0 } else { stripped == 0 }, "{cookies}: {stripped}");
+    }
 }

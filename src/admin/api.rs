@@ -8,12 +8,14 @@ use http::header::{ALLOW, HeaderValue};
 use http::{Method, StatusCode};
 use pingora::http::RequestHeader;
 
-use super::guard::{Guard, check_origin};
-use super::members;
+use super::guard::{Caller, Guard, check_origin};
 use super::problem::{Kind, Problem};
-use super::reload;
 use super::reply::Reply;
 use super::route::{self, Found, Route};
+use super::{members, registration, reload, scaling};
+use crate::autoscale::Board;
+use crate::config::Permission;
+use crate::membership::Membership;
 use crate::observe::metrics::Metrics;
 use crate::registry::Registry;
 use crate::reload::Reloader;
@@ -21,34 +23,46 @@ use crate::reload::Reloader;
 type Handler = fn(&Api, &Request<'_>) -> Result<Reply, Problem>;
 
 /// What the API has. `openapi.yaml` describes the same.
-static ROUTES: [Route<Handler>; 5] = [
-    get("/api/v1/openapi", |_, _| Ok(Reply::document("application/yaml", OPENAPI))),
-    get("/api/v1/members", members::list),
-    get("/api/v1/clusters/{cluster}/nodes/{node}", members::show),
-    put("/api/v1/clusters/{cluster}/nodes/{node}/state", members::set_state),
-    post("/api/v1/reload", reload::reload),
+static ROUTES: [Route<Handler>; 12] = [
+    get("/api/v1/openapi", None, |_, _| Ok(Reply::document("application/yaml", OPENAPI))),
+    get("/api/v1/members", Some(Permission::Read), members::list),
+    get(NODE, Some(Permission::Read), members::show),
+    change(Method::PUT, "/api/v1/clusters/{cluster}/nodes/{node}/state", Permission::Operate, members::set_state),
+    change(
+        Method::PUT,
+        "/api/v1/clusters/{cluster}/nodes/{node}/weight",
+        Permission::Operate,
+        registration::set_weight,
+    ),
+    get("/api/v1/scaling", Some(Permission::Read), scaling::list),
+    get("/api/v1/scaling/{cluster}/{role}", Some(Permission::Read), scaling::show),
+    get(MEMBER, Some(Permission::Read), registration::show),
+    change(Method::PUT, MEMBER, Permission::Register, registration::register),
+    change(Method::DELETE, MEMBER, Permission::Register, registration::deregister),
+    change(Method::POST, "/api/v1/clusters/{cluster}/members/{node}/renew", Permission::Register, registration::renew),
+    change(Method::POST, "/api/v1/reload", Permission::Operate, reload::reload),
 ];
 
+const NODE: &str = "/api/v1/clusters/{cluster}/nodes/{node}";
+const MEMBER: &str = "/api/v1/clusters/{cluster}/members/{node}";
 const OPENAPI: &str = include_str!("openapi.yaml");
 
-const fn get(path: &'static str, handler: Handler) -> Route<Handler> {
-    Route { method: Method::GET, path, changes: false, handler }
+const fn get(path: &'static str, needs: Option<Permission>, handler: Handler) -> Route<Handler> {
+    Route { method: Method::GET, path, changes: false, needs, handler }
 }
 
-const fn put(path: &'static str, handler: Handler) -> Route<Handler> {
-    Route { method: Method::PUT, path, changes: true, handler }
-}
-
-const fn post(path: &'static str, handler: Handler) -> Route<Handler> {
-    Route { method: Method::POST, path, changes: true, handler }
+const fn change(method: Method, path: &'static str, needs: Permission, handler: Handler) -> Route<Handler> {
+    Route { method, path, changes: true, needs: Some(needs), handler }
 }
 
 /// What the handlers of routes work on.
 pub(super) struct Api {
     pub(super) registry: Arc<Registry>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) membership: Arc<Membership>,
+    pub(super) board: Arc<Board>,
     pub(super) reloader: Arc<Reloader>,
-    guard: Guard,
+    pub(super) guard: Guard,
 }
 
 /// A request that may be made, as far as its header tells.
@@ -56,6 +70,7 @@ pub(super) struct Call {
     route: &'static Route<Handler>,
     parameters: Vec<String>,
     client: Option<SocketAddr>,
+    caller: Caller,
 }
 
 /// What a handler gets.
@@ -64,6 +79,8 @@ pub(super) struct Request<'a> {
     pub(super) parameters: &'a [String],
     /// Whose request it is.
     pub(super) client: Option<SocketAddr>,
+    /// Whose token it has.
+    pub(super) caller: &'a Caller,
     pub(super) body: &'a [u8],
     pub(super) now: Instant,
 }
@@ -74,9 +91,15 @@ pub(super) fn is_api(path: &str) -> bool {
 }
 
 impl Api {
-    pub(super) fn new(registry: Arc<Registry>, metrics: Arc<Metrics>, reloader: Arc<Reloader>) -> Self {
-        let guard = Guard::new(&registry.config().admin.tokens, metrics.clone());
-        Api { registry, metrics, reloader, guard }
+    pub(super) fn new(
+        registry: Arc<Registry>,
+        metrics: Arc<Metrics>,
+        membership: Arc<Membership>,
+        board: Arc<Board>,
+        reloader: Arc<Reloader>,
+    ) -> Self {
+        let guard = Guard::new(metrics.clone());
+        Api { registry, metrics, membership, board, reloader, guard }
     }
 
     /// Decides by the header whether a request may be made, and what it asks for. Who has no token learns nothing.
@@ -86,30 +109,47 @@ impl Api {
         client: Option<SocketAddr>,
         now: Instant,
     ) -> Result<Call, Problem> {
-        self.guard.renew(&self.registry.config().admin.tokens);
-        self.guard.check_token(&request.headers).map_err(|refused| self.guard.refuse(refused, client, now))?;
+        let config = self.registry.config();
+        let caller = self.guard.check_token(&config.admin.tokens, &request.headers);
+        let caller = caller.map_err(|refused| self.guard.refuse(refused, client, now))?;
         let (route, parameters) = match route::find(&ROUTES, &request.method, request.uri.path()) {
             Found::Route(route, parameters) => (route, parameters),
             Found::OtherMethods(methods) => return Err(other_methods(&methods)),
             Found::Nothing => return Err(nothing_there()),
         };
+        if let Some(needs) = route.needs {
+            self.guard.check_permission(&caller, needs, client, now)?;
+        }
         if route.changes {
             check_origin(request).map_err(|refused| self.guard.refuse(refused, client, now))?;
+        }
+        let call = Call { route, parameters, client, caller };
+        if call.takes_body() {
             check_content_type(request)?;
         }
-        Ok(Call { route, parameters, client })
+        Ok(call)
     }
 
     /// Answers a request, now that its body is there.
     pub(super) fn answer(&self, call: &Call, body: &[u8], now: Instant) -> Result<Reply, Problem> {
-        let request = Request { parameters: &call.parameters, client: call.client, body, now };
-        (call.route.handler)(self, &request)
+        let Call { parameters, client, caller, route } = call;
+        let request = Request { parameters, client: *client, caller, body, now };
+        (route.handler)(self, &request)
     }
 }
 
 impl Call {
     pub(super) fn takes_body(&self) -> bool {
-        self.route.changes
+        // Web pages of others can neither send DELETE without asking first.
+        self.route.changes && self.route.method != Method::DELETE
+    }
+}
+
+impl Request<'_> {
+    /// Whose request it is, for the log: never by the token itself.
+    pub(super) fn who(&self) -> String {
+        let client = self.client.map_or_else(|| "somebody".to_owned(), |client| client.to_string());
+        format!("{client} (token {})", self.caller.token)
     }
 }
 

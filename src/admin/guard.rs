@@ -12,8 +12,10 @@ use parking_lot::Mutex;
 use pingora::http::RequestHeader;
 use pingora::tls::hash::hmac_sha256;
 
+use super::api::Request;
 use super::problem::{Kind, Problem};
-use crate::config::Secret;
+use crate::config::{Permission, Scope, Token};
+use crate::ids::{ClusterName, Role};
 use crate::observe::metrics::Metrics;
 
 /// How often, at most, refusals are logged.
@@ -24,18 +26,28 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Lets those in who have a token.
 pub(super) struct Guard {
-    tokens: ArcSwap<Tokens>,
+    known: ArcSwap<Known>,
     metrics: Arc<Metrics>,
     quiet: Quiet,
 }
 
 type Digest = [u8; 32];
 
-/// The tokens of a configuration, and what they are compared by.
-#[derive(Default)]
-struct Tokens {
-    known: Vec<Secret>,
-    digests: Vec<Digest>,
+const OUT_OF_SCOPE: Kind = Kind("out-of-scope", "The token is not good for this");
+
+/// The tokens of a configuration.
+struct Known {
+    tokens: Vec<Token>,
+    /// Each with the position of its token.
+    digests: Vec<(usize, Digest)>,
+}
+
+/// Somebody with a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Caller {
+    /// The position of the token in the configuration, from 1: what the log says in place of the token.
+    pub(super) token: usize,
+    pub(super) scope: Scope,
 }
 
 /// Why a request may not be made.
@@ -51,58 +63,114 @@ pub(super) enum Refused {
     Wrong,
     /// A browser sent it for a web page of somebody else.
     CrossSite,
+    /// Its token is not good for it.
+    OutOfScope,
 }
 
-impl Guard {
-    pub(super) fn new(tokens: &[Secret], metrics: Arc<Metrics>) -> Self {
-        let guard = Guard { tokens: ArcSwap::default(), metrics, quiet: Quiet::default() };
-        guard.renew(tokens);
-        guard
-    }
-
-    /// Goes by these tokens from here on.
-    pub(super) fn renew(&self, tokens: &[Secret]) {
-        if self.tokens.load().known == tokens {
-            return;
-        }
-        let digests: Vec<Digest> = tokens.iter().filter_map(|token| digest(token.expose())).collect();
+impl Known {
+    fn new(tokens: &[Token]) -> Self {
+        let tokens = tokens.to_vec();
+        let digests: Vec<_> =
+            (0..).zip(&tokens).filter_map(|(i, token)| Some((i, digest(token.secret.expose())?))).collect();
         if digests.len() < tokens.len() {
             error!("admin: {} tokens cannot be used for lack of memory", tokens.len() - digests.len());
         }
-        self.tokens.store(Arc::new(Tokens { known: tokens.to_vec(), digests }));
+        Known { tokens, digests }
     }
 
-    /// Whether the headers have a token that may ask.
-    pub(super) fn check_token(&self, headers: &HeaderMap) -> Result<(), Refused> {
-        if self.tokens.load().digests.is_empty() {
+    /// Digests are compared, so that the time tells nothing of a token's length, and all of each of them, so that it does
+    /// not tell how much of one was right.
+    fn find(&self, offered: &[u8]) -> Option<Caller> {
+        let offered = digest(offered)?;
+        let differences = |known: &Digest| known.iter().zip(&offered).fold(0, |bits, (a, b)| bits | (a ^ b));
+        let found = self.digests.iter().fold(None, |found, (position, known)| {
+            if std::hint::black_box(differences(known)) == 0 { Some(*position) } else { found }
+        })?;
+        Some(Caller { token: found + 1, scope: self.tokens.get(found)?.scope.clone() })
+    }
+}
+
+impl Guard {
+    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+        Guard { known: ArcSwap::from_pointee(Known::new(&[])), metrics, quiet: Quiet::default() }
+    }
+
+    /// Whose token the headers have, if it is one of these; they may have changed since the last request.
+    pub(super) fn check_token(&self, tokens: &[Token], headers: &HeaderMap) -> Result<Caller, Refused> {
+        if self.known.load().tokens != tokens {
+            self.known.store(Arc::new(Known::new(tokens)));
+        }
+        let known = self.known.load();
+        if known.digests.is_empty() {
             return Err(Refused::NoTokens);
         }
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let value = values.next().ok_or(Refused::Missing)?;
         let token = bearer(value.as_bytes()).filter(|_| values.next().is_none()).ok_or(Refused::Malformed)?;
-        if self.knows(token) { Ok(()) } else { Err(Refused::Wrong) }
+        known.find(token).ok_or(Refused::Wrong)
     }
 
-    /// Digests are compared, so that the time tells nothing of a token's length, and all of each of them, so that it does
-    /// not tell how much of one was right.
-    fn knows(&self, token: &[u8]) -> bool {
-        let Some(offered) = digest(token) else { return false };
-        let differences = |known: &Digest| known.iter().zip(&offered).fold(0, |bits, (a, b)| bits | (a ^ b));
-        self.tokens
-            .load()
-            .digests
+    /// Whether a token is good for something, wherever that is.
+    pub(super) fn check_permission(
+        &self,
+        caller: &Caller,
+        needs: Permission,
+        client: Option<SocketAddr>,
+        now: Instant,
+    ) -> Result<(), Problem> {
+        if caller.scope.permits(needs) {
+            return Ok(());
+        }
+        let detail = format!("the token is not good for {}: its scope lacks may: [{}]", needs.as_str(), needs.as_str());
+        Err(self.out_of_scope(caller, detail, [format!("may: [{}]", needs.as_str())], client, now))
+    }
+
+    /// Whether a token is good for all pools of these roles of a cluster.
+    pub(super) fn check_pools(
+        &self,
+        request: &Request<'_>,
+        cluster: &ClusterName,
+        roles: &[Role],
+    ) -> Result<(), Problem> {
+        let caller = request.caller;
+        let missing: Vec<String> = roles
             .iter()
-            .fold(false, |found, known| found | (std::hint::black_box(differences(known)) == 0))
+            .filter(|role| !caller.scope.covers(cluster, **role))
+            .map(|role| format!("{cluster}/{role}"))
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let detail = format!("the token is not good for {}: its scope lacks pools: [{0}]", missing.join(", "));
+        let needed = missing.iter().map(|pool| format!("pools: [{pool}]")).collect::<Vec<_>>();
+        Err(self.out_of_scope(caller, detail, needed, request.client, request.now))
+    }
+
+    fn out_of_scope(
+        &self,
+        caller: &Caller,
+        detail: String,
+        needed: impl IntoIterator<Item = String>,
+        client: Option<SocketAddr>,
+        now: Instant,
+    ) -> Problem {
+        self.count(Refused::OutOfScope, Some(caller), client, now);
+        Problem::new(StatusCode::FORBIDDEN, OUT_OF_SCOPE, detail).allowed(needed)
     }
 
     /// Counts and logs a refusal, and puts it in words.
     pub(super) fn refuse(&self, refused: Refused, client: Option<SocketAddr>, now: Instant) -> Problem {
+        self.count(refused, None, client, now);
+        refused.into()
+    }
+
+    fn count(&self, refused: Refused, caller: Option<&Caller>, client: Option<SocketAddr>, now: Instant) {
         self.metrics.admin_refused(refused.as_str());
         if let Some(left_out) = self.quiet.speak(now) {
             let client = client.map_or_else(|| "a client".to_owned(), |client| client.to_string());
-            warn!("admin: refused a request of {client}: {} (and {left_out} before it)", refused.as_str());
+            let token = caller.map(|caller| format!(" with token {}", caller.token)).unwrap_or_default();
+            warn!("admin: refused a request of {client}{token}: {} (and {left_out} before it)", refused.as_str());
         }
-        refused.into()
     }
 }
 
@@ -115,6 +183,7 @@ impl Refused {
             Refused::Malformed => "malformed",
             Refused::Wrong => "wrong",
             Refused::CrossSite => "cross_site",
+            Refused::OutOfScope => "out_of_scope",
         }
     }
 }
@@ -142,6 +211,7 @@ impl From<Refused> for Problem {
                 CROSS_SITE,
                 "Origin or Sec-Fetch-Site tell that a web page of another site sends this",
             ),
+            Refused::OutOfScope => Problem::new(StatusCode::FORBIDDEN, OUT_OF_SCOPE, "the token is not good for this"),
         }
     }
 }
@@ -196,6 +266,7 @@ impl Quiet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Secret;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         let pairs = pairs.iter().map(|&(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
@@ -205,13 +276,17 @@ mod tests {
         })
     }
 
+    fn token(text: &str) -> Token {
+        Token::unlimited(Secret::new(text.as_bytes()))
+    }
+
     #[test]
     fn only_a_token_that_was_given_out_lets_in() {
-        let tokens = ["first-token-of-all", "second-token-of-all"].map(|token| Secret::new(token.as_bytes()));
-        let guard = Guard::new(&tokens, Arc::new(Metrics::new().unwrap()));
+        let tokens = ["first-token-of-all", "second-token-of-all"].map(token);
+        let guard = Guard::new(Arc::new(Metrics::new().unwrap()));
         for (values, expected) in [
-            (&["Bearer first-token-of-all"] as &[_], Ok(())),
-            (&["bearer   second-token-of-all "], Ok(())),
+            (&["Bearer first-token-of-all"] as &[_], Ok(1)),
+            (&["bearer   second-token-of-all "], Ok(2)),
             (&[], Err(Refused::Missing)),
             (&["Bearer first-token-of-al"], Err(Refused::Wrong)),
             (&["Bearer first-token-of-all2"], Err(Refused::Wrong)),
@@ -226,10 +301,17 @@ mod tests {
             (&["Bearer first-token-of-all", "Bearer first-token-of-all"], Err(Refused::Malformed)),
         ] {
             let pairs: Vec<_> = values.iter().map(|value| ("authorization", *value)).collect();
-            assert_eq!(guard.check_token(&headers(&pairs)), expected, "{values:?}");
+            assert_eq!(guard.check_token(&tokens, &headers(&pairs)).map(|caller| caller.token), expected, "{values:?}");
         }
-        let closed = Guard::new(&[], Arc::new(Metrics::new().unwrap()));
-        assert_eq!(closed.check_token(&headers(&[("authorization", "Bearer ")])), Err(Refused::NoTokens));
+        let bearer = |text: &str| headers(&[("authorization", &format!("Bearer {text}"))]);
+        assert_eq!(
+            guard.check_token(&[], &bearer("first-token-of-all")),
+            Err(Refused::NoTokens),
+            "they were taken away"
+        );
+        let other = [token("third-token-of-all")];
+        assert_eq!(guard.check_token(&other, &bearer("first-token-of-all")), Err(Refused::Wrong));
+        assert_eq!(guard.check_token(&other, &bearer("third-token-of-all")).unwrap().token, 1);
     }
 
     #[test]

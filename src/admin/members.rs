@@ -11,9 +11,13 @@ use super::api::{Api, Request};
 use super::body;
 use super::problem::{Kind, Problem};
 use super::reply::Reply;
+use crate::config::{self, Cluster, Config};
 use crate::ids::{ClusterName, Endpoint, Name, NodeId, Role};
 use crate::member::AdminState;
 use crate::registry::{NodeKey, ShownMember, ShownNode};
+
+/// How many there may be of what is named in place of something unknown.
+const MOST_NAMED: usize = 100;
 
 /// All members.
 #[derive(Serialize)]
@@ -120,6 +124,7 @@ pub(super) fn list(api: &Api, request: &Request<'_>) -> Result<Reply, Problem> {
             .registry
             .shown_pools(Some(&cluster.name), request.now)
             .into_iter()
+            .filter(|shown| request.caller.scope.covers(&cluster.name, shown.pool.role))
             .map(|shown| Pool {
                 role: shown.pool.role,
                 endpoint: shown.pool.endpoint,
@@ -129,8 +134,10 @@ pub(super) fn list(api: &Api, request: &Request<'_>) -> Result<Reply, Problem> {
             })
             .collect(),
     };
-    let all = All { clusters: api.registry.config().clusters.iter().map(cluster).collect() };
-    Ok(json(&all))
+    // A token that is good for no pool of a cluster does not learn of it.
+    let config = api.registry.config();
+    let clusters = config.clusters.iter().filter(|known| request.caller.scope.covers_some(&known.name));
+    Ok(json(&All { clusters: clusters.map(cluster).collect() }))
 }
 
 /// `GET /api/v1/clusters/{cluster}/nodes/{node}`
@@ -151,8 +158,7 @@ pub(super) fn set_state(api: &Api, request: &Request<'_>) -> Result<Reply, Probl
     before.known.admin_state = api.registry.set_admin_state(key, wanted, request.now).ok_or_else(vanished)?;
     if before.known.admin_state != wanted {
         api.metrics.admin_change(wanted);
-        let who = request.client.map_or_else(|| "somebody".to_owned(), |client| client.to_string());
-        let from = before.known.admin_state.as_str();
+        let (who, from) = (request.who(), before.known.admin_state.as_str());
         info!("admin: {who} sets {}/{} from {from} to {}", before.cluster, before.known.id, wanted.as_str());
     }
     let after = node(api, key, request.now)?;
@@ -163,22 +169,34 @@ fn json(value: &impl Serialize) -> Reply {
     Reply::json(StatusCode::OK, "application/json", value)
 }
 
-/// The node that the path names.
+/// The node that the path names, if the token is good for all pools that it may be in.
 fn find(api: &Api, request: &Request<'_>) -> Result<NodeKey, Problem> {
     let [cluster, node] = request.parameters else { return Err(vanished()) }; // the paths of all callers have both
     let config = api.registry.config();
-    let known = config.clusters.iter().find(|known| known.name.as_str() == cluster).ok_or_else(|| {
-        let kind = Kind("unknown-cluster", "There is no such cluster");
-        let problem = Problem::new(StatusCode::NOT_FOUND, kind, format!("there is no cluster {cluster:?}"));
-        problem.allowed(config.clusters.iter().map(|cluster| &cluster.name))
-    })?;
-    let nodes = &known.nodes;
-    let node = nodes.iter().find(|known| known.id.as_str() == node).ok_or_else(|| {
-        let kind = Kind("unknown-node", "There is no such node");
-        let problem = Problem::new(StatusCode::NOT_FOUND, kind, format!("cluster {cluster} has no node {node:?}"));
-        problem.allowed(nodes.iter().map(|node| &node.id))
-    })?;
-    api.registry.node(&known.name, &node.id).ok_or_else(vanished)
+    let known = config.clusters.iter().find(|known| known.name.as_str() == cluster);
+    let cluster = known.ok_or_else(|| unknown_cluster(&config, cluster, request))?;
+    let known = cluster.nodes.iter().find(|known| known.id.as_str() == node);
+    let node = known.ok_or_else(|| unknown_node(cluster, node, request))?;
+    api.guard.check_pools(request, &cluster.name, &node.roles)?;
+    api.registry.node(&cluster.name, &node.id).ok_or_else(vanished)
+}
+
+/// Names the clusters that the token is good for.
+pub(super) fn unknown_cluster(config: &Config, cluster: &str, request: &Request<'_>) -> Problem {
+    let kind = Kind("unknown-cluster", "There is no such cluster");
+    let problem = Problem::new(StatusCode::NOT_FOUND, kind, format!("there is no cluster {cluster:?}"));
+    let names = config.clusters.iter().map(|cluster| &cluster.name);
+    problem.allowed(names.filter(|name| request.caller.scope.covers_some(name)))
+}
+
+/// Names the nodes that the token is good for.
+pub(super) fn unknown_node(cluster: &Cluster, node: &str, request: &Request<'_>) -> Problem {
+    let kind = Kind("unknown-node", "There is no such node");
+    let detail = format!("cluster {} has no node {node:?}", cluster.name);
+    let covered =
+        |node: &&config::Node| node.roles.iter().all(|&role| request.caller.scope.covers(&cluster.name, role));
+    let nodes = cluster.nodes.iter().filter(covered).take(MOST_NAMED);
+    Problem::new(StatusCode::NOT_FOUND, kind, detail).allowed(nodes.map(|node| &node.id))
 }
 
 /// A node that was there a moment ago.

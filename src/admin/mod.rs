@@ -1,8 +1,9 @@
 //! The listener for operators and their tools: health, readiness, metrics, and the API under `/api`.
 //!
 //! `pages` has the texts that anybody may read. A request to the API goes through `guard` (who may ask, and from
-//! where), `api` (the table of routes), `body`, and then to the module that the route is about: `members`. Whatever
-//! goes wrong is a `problem`. What the API takes and answers is written down in `openapi.yaml`.
+//! where), `api` (the table of routes), `body`, and then to the module that the route is about: `members`, or
+//! `registration` for those that come and go. Whatever goes wrong is a `problem`. What the API takes and answers is written
+//! down in `openapi.yaml`.
 
 mod api;
 mod body;
@@ -10,9 +11,11 @@ mod guard;
 mod members;
 mod pages;
 mod problem;
+mod registration;
 mod reload;
 mod reply;
 mod route;
+mod scaling;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -25,7 +28,9 @@ use pingora::protocols::http::ServerSession;
 use self::api::Api;
 use self::pages::Pages;
 use self::reply::Reply;
+use crate::autoscale::Board;
 use crate::edge::{Answer, Drain};
+use crate::membership::Membership;
 use crate::observe::metrics::Metrics;
 use crate::registry::Registry;
 use crate::reload::Reloader;
@@ -39,8 +44,15 @@ pub struct Admin {
 impl Admin {
     /// Answers about the state of these; metrics only to this machine and to whom the configuration names, the API only to
     /// those who have one of its tokens. `reloader` reads the configuration file again.
-    pub fn new(registry: Arc<Registry>, metrics: Arc<Metrics>, drain: Arc<Drain>, reloader: Arc<Reloader>) -> Self {
-        let api = Api::new(registry.clone(), metrics.clone(), reloader);
+    pub fn new(
+        registry: Arc<Registry>,
+        metrics: Arc<Metrics>,
+        membership: Arc<Membership>,
+        board: Arc<Board>,
+        reloader: Arc<Reloader>,
+        drain: Arc<Drain>,
+    ) -> Self {
+        let api = Api::new(registry.clone(), metrics.clone(), membership, board, reloader);
         Admin { pages: Pages { registry, metrics, drain, showing: Mutex::new(()) }, api }
     }
 

@@ -8,6 +8,7 @@ use super::body;
 use super::problem::{Kind, Problem};
 use super::reply::Reply;
 use crate::config::diff::Difference;
+use crate::ids::Role;
 use crate::reload::{Done, Refused, Trigger};
 
 /// What the body may have: nothing.
@@ -25,6 +26,9 @@ struct Reloaded {
 
 /// `POST /api/v1/reload`
 pub(super) fn reload(api: &Api, request: &Request<'_>) -> Result<Reply, Problem> {
+    for cluster in &api.reloader.config().clusters {
+        api.guard.check_pools(request, &cluster.name, &Role::ALL)?;
+    }
     if !request.body.trim_ascii().is_empty() {
         body::object::<Nothing>(request.body, &[])?;
     }

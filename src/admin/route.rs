@@ -2,6 +2,8 @@
 
 use http::Method;
 
+use crate::config::Permission;
+
 /// A route. `H` is what answers.
 #[derive(Debug)]
 pub(super) struct Route<H: 'static> {
@@ -9,8 +11,10 @@ pub(super) struct Route<H: 'static> {
     pub(super) method: Method,
     /// Segments in braces take any text.
     pub(super) path: &'static str,
-    /// Whether it changes something: then it takes a body, and web pages of others are kept out.
+    /// Whether it changes something: then web pages of others are kept out.
     pub(super) changes: bool,
+    /// What a token has to be good for; `None`: any will do.
+    pub(super) needs: Option<Permission>,
     pub(super) handler: H,
 }
 

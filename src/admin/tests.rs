@@ -1,14 +1,20 @@
 //! The API without a socket: requests in, answers out.
 
+#[path = "tests/registering.rs"]
+mod registering;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::Secret;
+use crate::config::{Config, Secret, Token};
 use crate::registry::Setup;
 use crate::upstream::TrustStore;
+
+#[path = "scaling_tests.rs"]
+mod scaling;
 
 const TOKEN: &str = "a-token-for-tests";
 
@@ -35,13 +41,22 @@ fn api() -> Api {
 
 fn api_of_file(file: Option<&Path>) -> Api {
     let mut config = crate::config::parse(CLUSTER, Path::new(".")).unwrap_or_else(|p| panic!("{p}")).config;
-    config.admin.tokens = vec![Secret::new(TOKEN.as_bytes())];
+    config.admin.tokens = vec![Token::unlimited(Secret::new(TOKEN.as_bytes()))];
+    build_of_file(config, file.map(Path::to_owned))
+}
+
+fn build(config: Config) -> Api {
+    build_of_file(config, None)
+}
+
+fn build_of_file(config: Config, file: Option<std::path::PathBuf>) -> Api {
     let metrics = Arc::new(Metrics::new().unwrap());
+    let membership = Arc::new(Membership::new(Arc::new(config.clone()), metrics.clone()));
     let setup = Setup::new(config, TrustStore::default(), &metrics);
     let registry = Registry::new(setup, metrics.clone(), Vec::new(), Instant::now(), 1);
     let registry = Arc::new(registry);
-    let reloader = Reloader::new(file.map(Path::to_owned), registry.clone(), metrics.clone(), Vec::new());
-    Api::new(registry, metrics, Arc::new(reloader))
+    let reloader = Reloader::new(file, registry.clone(), membership.clone(), metrics.clone(), Vec::new());
+    Api::new(registry, metrics, membership, Arc::default(), Arc::new(reloader))
 }
 
 fn request(method: &str, path: &str, headers: &[(&'static str, &str)]) -> RequestHeader {

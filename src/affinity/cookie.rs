@@ -3,7 +3,7 @@
 use http::HeaderValue;
 
 use super::token::{TokenTable, TokenText};
-use super::{Found, Stripped, header};
+use super::{Found, header};
 use crate::config::{AffinityCookie, Secret, Secure};
 use crate::ids::{ClusterName, NodeId, Role};
 
@@ -46,11 +46,6 @@ impl CookieAffinity {
         let has_it = !self.expires && found == Found::Known { position, current: true };
         let values = self.set_cookie.get(position).filter(|_| !has_it)?.as_ref()?;
         values.get(usize::from(tls))
-    }
-
-    /// Takes the cookie out of the value of a `Cookie` header: it is no business of the nodes.
-    pub fn strip(&self, cookies: &[u8]) -> Stripped {
-        header::without(cookies, &self.name)
     }
 }
 
@@ -95,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_client_comes_back_to_its_member_and_needs_no_second_cookie() {
-        let affinity = affinity(&AffinityCookie::default(), &["k"], &["a", "b"]);
+        let affinity = affinity(&AffinityCookie::of(Role::Manager), &["k"], &["a", "b"]);
         let sent = format!("x=1; {}", cookie(&affinity, 1));
         let found = affinity.find([b"y=2".as_slice(), sent.as_bytes()]);
         assert_eq!(found, Found::Known { position: 1, current: true });
@@ -104,20 +99,18 @@ mod tests {
         assert!(affinity.set_cookie(Found::Gone, 1, true).is_some());
         assert!(affinity.set_cookie(Found::Known { position: 1, current: false }, 1, true).is_some(), "an old key");
         assert_eq!(affinity.set_cookie(Found::Absent, 2, true), None, "no such member");
-        assert_eq!(affinity.strip(sent.as_bytes()), Stripped::Rest(b"x=1".to_vec()));
-        assert_eq!(affinity.strip(b"x=1"), Stripped::Unchanged);
     }
 
     #[test]
     fn a_cookie_that_expires_is_sent_with_each_answer() {
-        let settings = AffinityCookie { lifetime: Some(Duration::from_secs(900)), ..AffinityCookie::default() };
+        let settings = AffinityCookie { lifetime: Some(Duration::from_secs(900)), ..AffinityCookie::of(Role::Manager) };
         let affinity = affinity(&settings, &["k"], &["a"]);
         assert!(affinity.set_cookie(Found::Known { position: 0, current: true }, 0, false).is_some());
     }
 
     #[test]
     fn attributes_are_as_configured() {
-        let default = AffinityCookie::default;
+        let default = || AffinityCookie::of(Role::Manager);
         let [plain, secure] =
             ["CARBON_ELB=T; Path=/; HttpOnly; SameSite=Lax", "CARBON_ELB=T; Path=/; HttpOnly; SameSite=Lax; Secure"];
         for (settings, expected) in [
@@ -148,7 +141,7 @@ mod tests {
 
     #[test]
     fn what_cannot_stand_in_a_header_is_not_sent() {
-        let settings = AffinityCookie { path: "/\r\nX: 1".to_owned(), ..AffinityCookie::default() };
+        let settings = AffinityCookie { path: "/\r\nX: 1".to_owned(), ..AffinityCookie::of(Role::Manager) };
         assert_eq!(affinity(&settings, &["k"], &["a"]).set_cookie(Found::Absent, 0, false), None);
     }
 }

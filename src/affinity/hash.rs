@@ -31,24 +31,20 @@ pub struct Source<'r> {
     pub path: &'r [u8],
 }
 
-/// The hash of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hashed {
-    /// The hash.
-    pub hash: u64,
-    /// Whether the request has what was asked for; otherwise it is the hash of the client's address.
-    pub present: bool,
-}
-
 /// The hash of the part of a request that `key` says.
 ///
 /// A request that does not have it (or has it empty) gets the hash of its client's address: the requests of one client
 /// stay together, and those of all clients are spread. Of several headers or cookies of a name the first counts. An IPv6
 /// address counts as a whole; an IPv4 address that is written as an IPv6 address is the IPv4 address. Letters of tenants
 /// have no case.
-pub fn hash(key: &HashKey, source: &Source<'_>) -> Hashed {
-    let present = match key {
-        HashKey::Client => return Hashed { hash: of_address(source.client), present: true },
+pub fn hash(key: &HashKey, source: &Source<'_>) -> u64 {
+    of_part(key, source).unwrap_or_else(|| of_address(source.client))
+}
+
+/// `None` if the request does not have it.
+fn of_part(key: &HashKey, source: &Source<'_>) -> Option<u64> {
+    match key {
+        HashKey::Client => Some(of_address(source.client)),
         HashKey::Header(name) => source.headers.get(name).and_then(|value| of_bytes(2, value.as_bytes())),
         HashKey::Cookie(name) => {
             let headers = source.headers.get_all(COOKIE).into_iter().map(|value| value.as_bytes());
@@ -59,9 +55,7 @@ pub fn hash(key: &HashKey, source: &Source<'_>) -> Hashed {
             let segment = source.path.split(|&byte| byte == b'/').nth(*number).filter(|_| *number > 0);
             segment.and_then(|segment| of_bytes(5, segment))
         }
-    };
-    let hash = present.unwrap_or_else(|| of_address(source.client));
-    Hashed { hash, present: present.is_some() }
+    }
 }
 
 /// What a member is in rendezvous and ring hashing: the same number in every balancer and after every restart, whatever
@@ -70,6 +64,11 @@ pub fn member_identity(cluster: &ClusterName, id: &NodeId) -> u64 {
     // Names have no zero byte.
     let parts = cluster.as_str().bytes().chain([0]).chain(id.as_str().bytes());
     finish(parts.fold(start(6), step))
+}
+
+/// The hash of a text: what stands for it where it is too long.
+pub fn hash_of_text(text: &str) -> u64 {
+    finish(text.bytes().fold(start(7), step))
 }
 
 fn of_address(address: IpAddr) -> u64 {
@@ -112,13 +111,7 @@ mod tests {
     use crate::ids::Name;
 
     /// The names are those of headers, the last of two with the same name comes second.
-    fn hashed(
-        key: &HashKey,
-        client: &str,
-        headers: &[(&'static str, &str)],
-        tenant: Option<&str>,
-        path: &str,
-    ) -> Hashed {
+    fn hashed(key: &HashKey, client: &str, headers: &[(&'static str, &str)], tenant: Option<&str>, path: &str) -> u64 {
         let mut map = HeaderMap::new();
         headers.iter().for_each(|(name, value)| _ = map.append(*name, HeaderValue::from_str(value).unwrap()));
         let source = Source { client: client.parse().unwrap(), headers: &map, tenant, path: path.as_bytes() };
@@ -126,7 +119,7 @@ mod tests {
     }
 
     fn client(address: &str) -> u64 {
-        hashed(&HashKey::Client, address, &[], None, "/").hash
+        hashed(&HashKey::Client, address, &[], None, "/")
     }
 
     #[test]
@@ -141,7 +134,7 @@ mod tests {
         assert_eq!(finish(0x9e37_79b9_7f4a_7c15), 0xe220_a839_7b1d_cdaf);
 
         let identity = member_identity(&Name::parse("esb").unwrap(), &Name::parse("wk-1").unwrap());
-        let tenant = hashed(&HashKey::Tenant, "192.0.2.1", &[], Some("example.com"), "/").hash;
+        let tenant = hashed(&HashKey::Tenant, "192.0.2.1", &[], Some("example.com"), "/");
         assert_eq!(
             [client("192.0.2.1"), client("2001:db8::1"), tenant, identity],
             [0x5931_fa67_de0e_58ee, 0x653b_0695_714b_2f72, 0x7f1b_8e7f_d5f0_f08e, 0x4a59_35b8_0870_0b0c]
@@ -155,9 +148,8 @@ mod tests {
         let segment = HashKey::PathSegment;
         let request = |key: &HashKey, headers: &[(&'static str, &str)], tenant: Option<&str>, path: &str| {
             let [here, there] = ["192.0.2.1", "192.0.2.2"].map(|ip| hashed(key, ip, headers, tenant, path));
-            assert_eq!(here == there, here.present, "{key:?}");
-            assert!(here.present || here.hash == client("192.0.2.1"), "{key:?}");
-            here.present.then_some(here.hash)
+            assert!(here == there || [here, there] == ["192.0.2.1", "192.0.2.2"].map(client), "{key:?}");
+            (here == there).then_some(here)
         };
         let differ = |hashes: &[Option<u64>]| {
             assert!(hashes.iter().all(Option::is_some), "{hashes:?}");

@@ -29,7 +29,7 @@ use crate::ids::{ClusterName, NodeId, Role};
 const TAG: usize = 9;
 /// Bytes of the seal.
 const SEAL: usize = 18;
-/// Letters of the tag, and of both.
+/// Letters of the tag, and of both, which are more: a token can be split behind its tag.
 const TAG_TEXT: usize = TAG / 3 * 4;
 const TEXT: usize = (TAG + SEAL) / 3 * 4;
 /// Unknown tokens of one request whose seal is computed; further ones count as forged.

@@ -142,10 +142,12 @@ impl Classifier {
                 endpoints,
                 access,
                 nodes,
+                sources,
                 pools,
+                max_dynamic,
                 tenants,
             } = cluster;
-            let _not_asked = (endpoints, access, nodes, pools, tenants);
+            let _not_asked = (endpoints, access, nodes, sources, max_dynamic, pools, tenants);
             (name, product, mode, hosts, services, admin_services, paths)
         }
         before.clusters.len() == next.clusters.len()

@@ -214,6 +214,7 @@ pub(super) enum Kind {
     Never(Reason),
 }
 
+/// One for each byte, so that none is out of bounds.
 pub(super) const KIND: [Kind; 256] = {
     let mut kinds = [Kind::Plain; 256];
     let mut byte = 0;

@@ -13,7 +13,10 @@ mod listener;
 mod nodes;
 mod pool;
 mod rules;
+mod scaling;
+pub(crate) mod sources;
 mod tenants;
+mod tokens;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -78,6 +81,9 @@ pub(crate) fn check(raw: &RawConfig, context: &Context<'_>, problems: &mut Probl
     hosts::unique(raw, problems);
     hosts::behind_listeners(raw, problems);
     endpoint::names_to_verify(raw, &config, problems);
+    sources::allowed_networks(raw, &config, problems);
+    sources::names_to_verify(raw, &config, problems);
+    sources::files(raw, &config, problems);
     config
 }
 

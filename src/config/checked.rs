@@ -6,8 +6,11 @@
 mod listener;
 mod pool;
 mod rules;
+mod scaling;
 mod secret;
+mod sources;
 mod tenants;
+mod tokens;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -19,8 +22,11 @@ use serde::Serialize;
 pub use self::listener::*;
 pub use self::pool::*;
 pub use self::rules::*;
+pub use self::scaling::*;
 pub use self::secret::*;
+pub use self::sources::*;
 pub use self::tenants::*;
+pub use self::tokens::*;
 use crate::ids::{ClusterName, Endpoint, NodeId, Role, Scheme};
 
 /// A whole configuration file, checked.
@@ -73,8 +79,12 @@ pub struct Cluster {
     pub endpoints: [EndpointSettings; 2],
     /// Which clients may reach the cluster, by [`Role::index`] and whichever listener they come to.
     pub access: [Access; 2],
-    /// At least one.
+    /// Those that are in the file; at least one, or a source.
     pub nodes: Vec<Node>,
+    /// Where further members come from, in the order of the file.
+    pub sources: Vec<Source>,
+    /// How many members it may have besides those of the file, 1 to 65536.
+    pub max_dynamic: usize,
     /// Pool settings by [`Role::index`].
     pub pools: [PoolSettings; 2],
     /// What tenants get.
@@ -276,6 +286,8 @@ pub struct Node {
     pub route: String,
     /// By [`Endpoint::index`]: the port, with the cluster's default filled in.
     pub ports: [u16; 2],
+    /// Whether it is drained because nobody names it any more: see [`crate::membership`]. Never in a file.
+    pub leaving: bool,
 }
 
 /// Where a node is.
@@ -307,7 +319,7 @@ pub struct Admin {
     /// Who may read the metrics, besides this machine.
     pub allow: Vec<IpNet>,
     /// Bearer tokens for the API; empty: nobody may ask it.
-    pub tokens: Vec<Secret>,
+    pub tokens: Vec<Token>,
 }
 
 /// Settings of the process.

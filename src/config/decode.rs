@@ -48,6 +48,21 @@ impl<T> Field<T> {
     }
 }
 
+impl<T> Field<Items<T>> {
+    /// The same with a part of each item.
+    pub(crate) fn map_items<U>(&self, part: impl Fn(&T) -> U) -> Field<Items<U>> {
+        match self {
+            Field::Absent => Field::Absent,
+            Field::Bad => Field::Bad,
+            Field::Given(list) => {
+                let item = |item: &At<T>| At { value: part(&item.value), at: item.at.clone() };
+                let items = list.value.items.iter().map(item).collect();
+                Field::Given(At { value: Items { items, complete: list.value.complete }, at: list.at.clone() })
+            }
+        }
+    }
+}
+
 impl<T: Copy> Field<T> {
     /// The value, or the default. For a bad one too: the file is refused anyway.
     pub(crate) fn or(&self, default: T) -> T {

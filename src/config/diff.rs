@@ -77,7 +77,8 @@ pub fn diff(old: &Config, new: &Config) -> Vec<Difference> {
     let mut found = Found::default();
     found.values(&print::document(old), &print::document(new));
     found.secrets("affinity.keys", &old.affinity_keys, &new.affinity_keys);
-    found.secrets("admin.tokens", &old.admin.tokens, &new.admin.tokens);
+    let tokens = |config: &'_ Config| config.admin.tokens.iter().map(|token| token.secret.clone()).collect::<Vec<_>>();
+    found.secrets("admin.tokens", &tokens(old), &tokens(new));
     found.differences
 }
 
@@ -212,6 +213,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::config::Token;
 
     const OLD: &str = "
 listeners:
@@ -318,7 +320,7 @@ clusters:
         let with = |key: &str, token: &str| {
             let mut config = config(OLD);
             config.affinity_keys = vec![Secret::new(key.as_bytes())];
-            config.admin.tokens = vec![Secret::new(token.as_bytes())];
+            config.admin.tokens = vec![Token::unlimited(Secret::new(token.as_bytes()))];
             config
         };
         let found = diff(&with("hunter2", "hunter3"), &with("hunter4", "hunter3"));

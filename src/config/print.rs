@@ -7,6 +7,8 @@
 mod listener;
 mod pool;
 mod rules;
+mod scaling;
+mod sources;
 mod tenants;
 
 use std::time::Duration;
@@ -15,7 +17,7 @@ use serde_yaml::{Mapping, Value};
 
 use super::checked::{
     Access, AccessLog, Admin, Cluster, Config, EndpointSettings, HealthProbe, HostPattern, Mode, Node, ProbePort,
-    Secret, SecretSource, ServerSettings, Services, UpstreamTls,
+    Scope, Secret, SecretSource, ServerSettings, Services, Token, UpstreamTls,
 };
 use super::units::print_duration;
 use crate::ids::{Endpoint, Role};
@@ -42,7 +44,24 @@ pub(super) fn document(config: &Config) -> Value {
 
 fn print_admin(admin: &Admin) -> Value {
     let lists = [("bind", texts(&admin.bind)), ("allow", texts(&admin.allow))];
-    map(lists.into_iter().chain(secrets("tokens", "token_file", &admin.tokens)))
+    map(lists.into_iter().chain(print_tokens(&admin.tokens)))
+}
+
+/// As [`secrets`], with the scopes of those that are not good for everything. Those of a file are.
+fn print_tokens(tokens: &[Token]) -> Option<(&'static str, Value)> {
+    if tokens.iter().all(|token| token.scope == Scope::unlimited()) {
+        let plain: Vec<Secret> = tokens.iter().map(|token| token.secret.clone()).collect();
+        return secrets("tokens", "token_file", &plain);
+    }
+    let token = |token: &Token| match token.scope == Scope::unlimited() {
+        true => variable(&token.secret),
+        false => map([
+            ("token", variable(&token.secret)),
+            ("may", texts(&token.scope.may.iter().map(|may| may.as_str()).collect::<Vec<_>>())),
+            ("pools", texts(&token.scope.pools)),
+        ]),
+    };
+    Some(("tokens", Value::Sequence(tokens.iter().map(token).collect())))
 }
 
 fn print_server(server: &ServerSettings) -> Value {
@@ -89,6 +108,8 @@ fn print_cluster(cluster: &Cluster) -> Value {
         ("endpoints", map(endpoints)),
         ("access", map(Role::ALL.map(|role| (role.as_str(), print_access(&cluster.access[role.index()]))))),
         ("nodes", Value::Sequence(cluster.nodes.iter().map(|node| print_node(node, cluster)).collect())),
+        ("sources", map(cluster.sources.iter().map(|source| (source.name.as_str(), sources::print(source, cluster))))),
+        ("max_dynamic", number(cluster.max_dynamic)),
         ("pools", map(Role::ALL.map(|role| (role.as_str(), pool::print(&cluster.pools[role.index()], role))))),
         ("tenants", tenants::print(&cluster.tenants)),
     ])

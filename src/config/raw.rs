@@ -7,7 +7,10 @@ mod listener;
 mod pool;
 mod protect;
 mod rules;
+mod scaling;
+mod sources;
 mod tenants;
+mod tokens;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,15 +23,16 @@ pub(crate) use self::cluster::{
     RawUpstreamTls,
 };
 pub(crate) use self::listener::{RawClientTimeouts, RawCookies, RawLimits, RawListener, RawListenerTls, RawResponse};
-pub(crate) use self::pool::{RawHealthPolicy, RawPool};
-pub(crate) use self::protect::{RawAgent, RawLoad, RawOutliers, RawQueue, RawRetry};
+pub(crate) use self::pool::{RawHealthPolicy, RawPool, RawPools};
+pub(crate) use self::protect::{IN_FLIGHT, RawAgent, RawLoad, RawOutliers, RawQueue, RawRetry};
 pub(crate) use self::rules::RawRule;
+pub(crate) use self::scaling::{RawCoolDown, RawScale};
+pub(crate) use self::sources::{RawDnsSource, RawMembers, RawRecords, RawSource};
 pub(crate) use self::tenants::RawPartition;
+pub(crate) use self::tokens::{RawScope, RawToken};
 
-use super::checked::Secret;
 use super::decode::{At, Field, Fields, Items, list, list_or_one, named};
 use super::problem::{Problems, Spot};
-use super::secrets::{TOKEN, variable};
 use super::tree::{Node, Value};
 use super::units::DAY;
 use super::values::{BIND_RULE, bind, duration, file, network, number, or_off, parsed};
@@ -86,7 +90,7 @@ fn networks(node: &Node, at: &Spot, problems: &mut Problems) -> Option<Items<IpN
 pub(crate) struct RawAdmin {
     pub(crate) bind: Field<Items<SocketAddr>>,
     pub(crate) allow: Field<Items<IpNet>>,
-    pub(crate) tokens: Field<Items<Secret>>,
+    pub(crate) tokens: Field<Items<RawToken>>,
     pub(crate) token_file: Field<String>,
 }
 
@@ -96,7 +100,7 @@ impl RawAdmin {
         let admin = RawAdmin {
             bind: fields.field("bind", list_or_one(BINDS, parsed(BIND_RULE, bind))),
             allow: fields.field("allow", networks),
-            tokens: fields.field("tokens", list_or_one("a list of tokens", variable(&TOKEN))),
+            tokens: fields.field("tokens", list_or_one("a list of tokens", RawToken::read)),
             token_file: fields.field("token_file", file),
         };
         fields.close();

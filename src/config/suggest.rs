@@ -15,6 +15,8 @@ pub(crate) fn nearest<'a>(word: &str, allowed: &[&'a str]) -> Option<&'a str> {
 /// How many characters must be inserted, removed or replaced, or neighbours exchanged.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    // `i` and `j` are from 1 to the lengths of `a` and `b`, and each row is longer than `b` by one; what looks two back is
+    // behind its condition.
     let mut before = vec![0; b.len() + 1];
     let mut last: Vec<usize> = (0..=b.len()).collect();
     for i in 1..=a.len() {

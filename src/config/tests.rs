@@ -4,7 +4,9 @@ mod pools;
 mod protection;
 mod refused;
 mod robust;
+mod scaling;
 mod secrets;
+mod sources;
 mod tenants;
 
 use std::path::{Path, PathBuf};
@@ -30,6 +32,7 @@ impl Folder {
         }
         folder.write("tokens", &format!("# operators\n{TOKEN}\n"), 0o600);
         folder.write("keys", &format!("# the newest first\n{KEY}\n"), 0o600);
+        folder.write("members.yaml", "nodes: [{ id: b.d, host: 10.0.0.9, route: d }]\n", 0o644);
         folder
     }
 
@@ -57,6 +60,7 @@ fn environment(name: &str) -> Option<String> {
         "KEY" => KEY,
         "OLD_KEY" => "the key that was used before this one",
         "TOKEN" => TOKEN,
+        "OTHER_TOKEN" => "another-token-for-somebody-else",
         "SHORT" => "hunter2",
         "PADDED" => " a key with spaces at its beginning and end ",
         "LINES" => "two lines are more than a header\ncan ever hold",
@@ -217,15 +221,22 @@ const EVERYTHING: &str = "listeners:\n  a: { bind: ['[::]:0', '10.0.0.1:81'], ro
          access: { worker: { deny: ['::/0'] }, manager: { allow: [10.0.0.0/8] } }\n    \
          nodes: [{ id: '1', host: '[::1]', roles: [manager, worker], weight: 256, ports: { servlet: 1 } },\n      \
          { id: b.c, host: b, backup: true, max_in_flight: 9, route: b }]\n    \
+         sources: { f: { file: members.yaml, every: 2s },\n      \
+         a: { dns: wk.Internal, server: 127.0.0.1, min_ttl: 2s, max_ttl: 1m, weight: 3, backup: true, max_in_flight: 4, ports: { servlet: 4 } },\n      \
+         s: { dns: _carbon._tcp.internal, type: srv, endpoint: servlet, roles: [worker], ports: { passthrough: 5 } } }\n    max_dynamic: 7\n    \
          tenants: { hosts: ['*.X'], max_in_flight: 50, partitions: [\n      \
          { name: p, tenants: [example.com, '*.example.com', 'example-*', 1-100, 7777], nodes: [b.c] },\n      \
          { name: q, tenants: ['*'], nodes: ['1'] }] }\n    \
-         pools:\n      worker: { balance: hash, hash: { by: { path_segment: 2 }, bound: 150% }, affinity: { route: { cookie: SID } },\n        \
+         pools:\n      worker: { allowed_networks: ['::/0', 10.0.0.0/8], balance: hash, hash: { by: { path_segment: 2 }, bound: 150% }, affinity: { route: { cookie: SID } },\n        \
          outliers: { consecutive: off, error_rate: 30%, latency: 300%, requests: 9, interval: 11s, eject_for: 12s,\n        \
          eject_at_most: 13s, max_ejected: 100% }, panic: 40%,\n        \
          retry: { attempts: 3, try_timeout: 1s, budget: 10%, budget_floor: 0 }, max_in_flight: 100,\n        \
          queue: { length: 9, wait: 1s }, slow_start: 20s,\n        \
-         load: { orca: true, fade: 1s, agent: { port: 7777, interval: 3s, timeout: 1s } } }\n      \
+         load: { orca: true, fade: 1s, agent: { port: 7777, interval: 3s, timeout: 1s } },\n        \
+         scale: { acts: true, min: 2, max: 30, target: 60, interval: 5s, window: 2m, panic: { window: 4s, threshold: 150% },\n        \
+         startup: 45s, startup_limit: 5m, cool_down: 3m, scale_down_at: 80%, step_up: 4, step_down: 3, scale_to_zero: 1h,\n        \
+         node_load: 75% },\n        \
+         allowed_networks: [10.1.0.0/16, 'fd00::/8'] }\n      \
          manager: { affinity: { cookie: { name: __Host-elb, secure: always, same_site: none, lifetime: 8h } },\n        \
          outliers: off, retry: off, queue: off }\n\
          rules: { a: { listener: a, cluster: 'true', role: worker, path: /s, body: off, rate: 5/s },\n         \
@@ -257,7 +268,10 @@ fn without_lines(problems: &[Problem]) -> std::collections::BTreeSet<String> {
 fn everything_else() -> String {
     let changes = [
         ("keys: ['${KEY}', '${OLD_KEY}']", "key_file: keys"),
-        ("token_file: tokens", "tokens: ['${TOKEN}']"),
+        (
+            "token_file: tokens",
+            "tokens: [{ token: '${TOKEN}', may: [register, read], pools: ['true/worker', '*/manager'] }]",
+        ),
         ("affinity: { route: {", "affinity: { hash: {"),
     ];
     changes.iter().fold(EVERYTHING.to_owned(), |text, (replace, by)| {
@@ -272,7 +286,7 @@ fn paths(node: &tree::Node, path: &str, into: &mut std::collections::BTreeSet<St
         tree::Value::Map(entries) => {
             for entry in entries {
                 let step = match path.rsplit('.').next().unwrap_or_default() {
-                    "listeners" | "clusters" | "rules" => "NAME",
+                    "listeners" | "clusters" | "rules" | "sources" => "NAME",
                     "access" | "pools" => "ROLE",
                     "endpoints" => "ENDPOINT",
                     _ => &entry.key,

@@ -172,6 +172,15 @@ pub(crate) fn bind(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("{} is not an address with a port", quoted(text)))
 }
 
+/// The address of a name server; port 53 if it has none.
+pub(crate) fn name_server(text: &str) -> Result<SocketAddr, String> {
+    const PORT: u16 = 53;
+    let server = text.parse().ok().or_else(|| address(text).map(|address| SocketAddr::new(address, PORT)));
+    server
+        .filter(|server: &SocketAddr| server.port() != 0)
+        .ok_or_else(|| format!("{} is not the address of a name server", quoted(text)))
+}
+
 /// A network, or an address as a network of one.
 pub(crate) fn network(text: &str) -> Result<IpNet, String> {
     let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
@@ -243,9 +252,14 @@ pub(crate) fn cookie_path(text: &str) -> Result<String, String> {
     }
 }
 
+/// Whether a text can be a route: see [`ROUTE_RULE`].
+pub(crate) fn is_route(text: &str) -> bool {
+    is_token(text) && !text.contains('.')
+}
+
 /// A route (`jvmRoute`): what stands behind the dot of a session id.
 pub(crate) fn route(text: &str) -> Result<String, String> {
-    match is_token(text) && !text.contains('.') {
+    match is_route(text) {
         true => Ok(text.to_owned()),
         false => Err(format!("{} can't be a route", quoted(text))),
     }
@@ -466,6 +480,16 @@ mod tests {
             ("0.0.0.0:65536", "!not an address"),
         ];
         check(bind, |bind| bind.to_string(), &cases);
+        let cases = [
+            ("127.0.0.1:5353", "127.0.0.1:5353"),
+            ("10.0.0.2", "10.0.0.2:53"),
+            ("[fd00::2]:54", "[fd00::2]:54"),
+            ("[fd00::2]", "[fd00::2]:53"),
+            ("fd00::2", "[fd00::2]:53"),
+            ("10.0.0.2:0", "!not the address of a name server"),
+            ("ns.internal", "!not the address of a name server"),
+        ];
+        check(name_server, |server| server.to_string(), &cases);
     }
 
     #[test]

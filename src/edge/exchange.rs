@@ -120,6 +120,7 @@ impl Exchange {
             if Instant::now() >= deadline {
                 return;
             }
+            // The deadline itself. Bytes that come meanwhile move it; that is seen when it is over.
             tokio::time::sleep_until(deadline).await;
         }
     }

@@ -164,6 +164,7 @@ async fn idle_for(idle: Duration, mut active: watch::Receiver<usize>) {
             return;
         }
         tokio::select! {
+            // The timeout itself: a request that begins ends the wait at once.
             () = tokio::time::sleep(idle) => return,
             _ = active.changed() => {}
         }

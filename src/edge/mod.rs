@@ -141,6 +141,7 @@ async fn accept_until_drain<A: HttpServerApp + Send + Sync + 'static>(entrance: 
             Err(e) if is_of_one_connection(&e) => debug!("{name}: a client left before it was accepted: {e}"),
             Err(e) => {
                 error!("{name}: cannot accept a connection: {e}");
+                // Most likely the process has no descriptor left; asking again at once would only keep a processor busy.
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -54,6 +54,7 @@ pub(super) async fn read(stream: &mut TcpStream) -> Result<Told, &'static str> {
             Err(_) => return Err("proxy_protocol_broken_off"),
         }
         match parse(&received) {
+            // The header is within what was received.
             Parsed::Complete { client, len } => return Ok(Told { client, behind: received.split_off(len) }),
             Parsed::Partial if received.len() < LONGEST => {}
             Parsed::Partial | Parsed::Invalid => return Err("proxy_protocol_invalid"),

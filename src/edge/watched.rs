@@ -199,6 +199,7 @@ impl Watched {
             // All that the client sent was read.
             return Poll::Ready(());
         }
+        // The timer is the bound of it: the client's bytes, or its end, wake the task meanwhile.
         let linger = self
             .lingering
             .get_or_insert_with(|| Linger { until: Box::pin(tokio::time::sleep(LINGER)), left: LINGER_BYTES });
@@ -234,6 +235,7 @@ impl Pace {
 
 /// Ready at `deadline`.
 fn expired(timer: &mut Option<Pin<Box<Sleep>>>, deadline: Instant, context: &mut Context<'_>) -> Poll<()> {
+    // A timer that is polled beside the bytes that are waited for.
     let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
     if timer.deadline() != deadline {
         timer.as_mut().reset(deadline);

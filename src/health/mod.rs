@@ -131,7 +131,7 @@ async fn first_address(registry: &Registry, key: NodeKey) -> IpAddr {
     loop {
         match registry.address(key) {
             Some(address) => return address,
-            // The resolver has its own rhythm; nothing can be asked before it has an answer.
+            // The resolver has its own rhythm, and tells nobody; nothing can be asked before it has an answer.
             None => tokio::time::sleep(UNRESOLVED_PAUSE).await,
         }
     }

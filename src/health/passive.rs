@@ -177,15 +177,6 @@ impl<K: Clone + Ord> Outliers<K> {
         self.members.get(member).map(|known| known.standing)
     }
 
-    /// When [`Outliers::tick`] has something to do again. Each change may bring this forward.
-    pub fn next(&self) -> Instant {
-        let ends = self.members.values().filter_map(|known| match known.standing {
-            Standing::Ejected { until } => Some(until),
-            Standing::Active | Standing::HalfOpen => None,
-        });
-        ends.fold(self.interval_end, Instant::min)
-    }
-
     /// Decides about one member, after its [`Recorder`] or [`Trial`] has said that there is something to decide.
     pub fn decide(&mut self, member: &K, now: Instant) -> Option<Change<K>> {
         let known = self.members.get(member)?;

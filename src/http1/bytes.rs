@@ -7,6 +7,7 @@ const TARGET: u8 = 2;
 /// A byte of a field's value: visible ASCII, space, tab, and what is not ASCII.
 const VALUE: u8 = 4;
 
+/// One for each byte, so that none is out of bounds.
 const KINDS: [u8; 256] = {
     let mut kinds = [0; 256];
     let mut byte = 0;

@@ -13,6 +13,8 @@ use prometheus::{
 use crate::health::passive::{Change, Standing, Why};
 use crate::ids::{ClusterName, Endpoint, Name, NodeId, Role};
 use crate::member::AdminState;
+use crate::observe::scale::ScaleMetrics;
+use crate::observe::sources::SourceMetrics;
 use crate::pool::Pool;
 use crate::retry::GiveUp;
 
@@ -52,6 +54,9 @@ pub struct Metrics {
     reloads: IntCounterVec,
     configuration: IntGauge,
     configuration_loaded: IntGauge,
+    scale: ScaleMetrics,
+    sources: Arc<SourceMetrics>,
+    member_events: IntCounterVec,
 }
 
 /// The counters of one role of one cluster.
@@ -179,6 +184,12 @@ impl Metrics {
                 "configuration_loaded_timestamp_seconds",
                 "When the configuration in force was taken over, in seconds since 1970.",
             )?,
+            sources: Arc::new(SourceMetrics::new(&collected)?),
+            member_events: IntCounterVec::new(
+                Opts::new("member_events_total", "What happened to members that come and go, by event."),
+                &["cluster", "role", "event"],
+            )?,
+            scale: ScaleMetrics::new(&collected)?,
             collected,
         };
         metrics.register()?;
@@ -186,7 +197,7 @@ impl Metrics {
     }
 
     fn register(&self) -> Result<(), prometheus::Error> {
-        let all: [Box<dyn prometheus::core::Collector>; 25] = [
+        let all: [Box<dyn prometheus::core::Collector>; 26] = [
             Box::new(self.requests.clone()),
             Box::new(self.seconds.clone()),
             Box::new(self.connections.clone()),
@@ -212,8 +223,14 @@ impl Metrics {
             Box::new(self.reloads.clone()),
             Box::new(self.configuration.clone()),
             Box::new(self.configuration_loaded.clone()),
+            Box::new(self.member_events.clone()),
         ];
         all.into_iter().try_for_each(|metric| self.collected.register(metric))
+    }
+
+    /// What is known of the sources of members.
+    pub fn sources(&self) -> &Arc<SourceMetrics> {
+        &self.sources
     }
 
     /// The counters of a role of a cluster.
@@ -335,6 +352,16 @@ impl Metrics {
         self.configuration_loaded.set(i64::try_from(seconds).unwrap_or(i64::MAX));
     }
 
+    /// Counts something that happened to a member that comes and goes.
+    pub fn member_event(&self, cluster: &ClusterName, role: Role, event: &str) {
+        self.member_events.with_label_values(&[cluster.as_str(), role.as_str(), event]).inc();
+    }
+
+    /// What the autoscaler has decided.
+    pub fn scale(&self) -> &ScaleMetrics {
+        &self.scale
+    }
+
     /// Counts access lines that were dropped.
     pub fn access_lines_lost(&self) -> &IntCounter {
         &self.access_lines_lost
@@ -362,6 +389,11 @@ impl PoolMetrics {
         // `class` is below the length of both.
         self.requests[class].inc();
         self.seconds.observe(took.as_secs_f64());
+    }
+
+    /// How many requests were finished since the process began.
+    pub fn finished_so_far(&self) -> u64 {
+        self.seconds.get_sample_count()
     }
 
     /// Counts a request that was given to a node.

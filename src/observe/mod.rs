@@ -2,3 +2,5 @@
 
 pub mod access;
 pub mod metrics;
+pub mod scale;
+pub mod sources;

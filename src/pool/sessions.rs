@@ -1,18 +1,22 @@
 //! What keeps a session on its member, for one pool.
 
+use std::sync::Arc;
+
 use http::HeaderValue;
 use http::header::{COOKIE, HeaderMap};
 
-use crate::affinity::{CookieAffinity, Found, RouteTable, Source, Stripped, hash};
+use crate::affinity::{CookieAffinity, Found, OwnCookies, RouteTable, Source, hash};
 use crate::config::{Affinity, HashKey, Node, Secret};
-use crate::ids::{ClusterName, Role};
+use crate::ids::{ClusterName, Name, Role};
 
 /// How a pool tells which member has a session. Members are named by [`super::Member::index`].
 #[derive(Debug)]
 pub struct Sessions {
     by: By,
-    /// Those of the members, in the order in which the tables have them.
+    /// Those of the members, in the order in which the tables have them: ascending.
     nodes: Vec<usize>,
+    /// What nodes do not get to see.
+    own: Arc<OwnCookies>,
 }
 
 #[derive(Debug)]
@@ -35,26 +39,32 @@ pub enum Session {
 }
 
 impl Sessions {
-    /// For the pool of a role in a cluster whose members are these.
+    /// For the pool of a role and a tenant partition in a cluster, whose members are these, in ascending order of their
+    /// numbers. `own` is the cluster's.
     pub fn new(
         affinity: &Affinity,
         keys: &[Secret],
-        cluster: &ClusterName,
-        role: Role,
+        (cluster, role, partition): (&ClusterName, Role, Option<&Name>),
         members: &[(usize, &Node)],
+        own: Arc<OwnCookies>,
     ) -> Self {
         let nodes = members.iter().map(|&(index, _)| index).collect();
         let members = || members.iter().map(|&(_, node)| node);
         let by = match affinity {
             Affinity::Off => By::Nothing,
             Affinity::Cookie(cookie) => {
-                let ids = members().map(|node| &node.id);
-                By::Cookie(CookieAffinity::new(cookie, keys, cluster, role, ids))
+                let (cookie, ids) = (cookie.in_partition(partition), members().map(|node| &node.id));
+                By::Cookie(CookieAffinity::new(&cookie, keys, cluster, role, ids))
             }
             Affinity::Route { cookie } => By::Route(RouteTable::new(cookie, members().map(|node| node.route.as_str()))),
             Affinity::Hash(key) => By::Hash(key.clone()),
         };
-        Sessions { by, nodes }
+        Sessions { by, nodes, own }
+    }
+
+    /// Whether nodes do not get to see the same cookies.
+    pub fn hides(&self, own: &OwnCookies) -> bool {
+        *self.own == *own
     }
 
     /// Whether it has to be made anew when members come and go.
@@ -66,7 +76,7 @@ impl Sessions {
     pub fn translate(&self, session: Session, from: &Sessions) -> Session {
         let Session::Found(Found::Known { current, .. }) = session else { return session };
         let node = from.node(session);
-        let position = node.and_then(|node| self.nodes.iter().position(|&known| known == node));
+        let position = node.and_then(|node| self.nodes.binary_search(&node).ok());
         Session::Found(position.map_or(Found::Gone, |position| Found::Known { position, current }))
     }
 
@@ -77,7 +87,7 @@ impl Sessions {
             By::Nothing => Session::None,
             By::Cookie(cookie) => Session::Found(cookie.find(cookies())),
             By::Route(routes) => Session::Found(routes.find(cookies(), raw_path)),
-            By::Hash(key) => Session::Hash(hash(key, source).hash),
+            By::Hash(key) => Session::Hash(hash(key, source)),
         }
     }
 
@@ -97,27 +107,15 @@ impl Sessions {
     /// The cookie that a client gets with an answer of a node; `None` if it needs none. `tls`: it came over TLS.
     pub fn set_cookie(&self, session: Session, node: usize, tls: bool) -> Option<&HeaderValue> {
         let (By::Cookie(cookie), Session::Found(found)) = (&self.by, session) else { return None };
-        let position = self.nodes.iter().position(|&known| known == node)?;
+        // Most often it is the member that the client has named.
+        let named = found.position().filter(|&position| self.nodes.get(position) == Some(&node));
+        let position = named.or_else(|| self.nodes.binary_search(&node).ok())?;
         cookie.set_cookie(found, position, tls)
     }
 
-    /// Takes our own cookie out of the headers for a node: it is no business of the nodes.
+    /// The values of the `Cookie` headers for a node, if they are not those of the request: without the affinity cookies of
+    /// the cluster, whichever pool they are for.
     pub fn strip(&self, headers: &HeaderMap) -> Option<Vec<HeaderValue>> {
-        let By::Cookie(cookie) = &self.by else { return None };
-        let mut changed = false;
-        let kept = |value: &HeaderValue| match cookie.strip(value.as_bytes()) {
-            Stripped::Unchanged => Some(value.clone()),
-            Stripped::Nothing => {
-                changed = true;
-                None
-            }
-            Stripped::Rest(rest) => {
-                changed = true;
-                // It is a part of a value that was one.
-                HeaderValue::from_bytes(&rest).ok()
-            }
-        };
-        let values: Vec<HeaderValue> = headers.get_all(COOKIE).into_iter().filter_map(kept).collect();
-        changed.then_some(values)
+        self.own.strip(headers)
     }
 }

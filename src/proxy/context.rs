@@ -50,8 +50,9 @@ pub struct Context {
     pub(super) secure: bool,
     /// Whether the client got an answer of ours in place of a node's.
     pub(super) replied: bool,
-    /// Whether the reason is the client's doing, so that it is counted as a refusal even if a node was asked.
-    blamed: bool,
+    /// Whether the request is counted as refused although it has a pool: the reason is the client's doing, even if a node
+    /// was asked, or no node was asked.
+    counts_as_refused: bool,
     route: Option<Route>,
     /// Bytes that the body may have, and may have still. Each attempt sends it from its beginning.
     body_limit: Option<u64>,
@@ -80,7 +81,7 @@ impl Context {
             client: None,
             secure: false,
             replied: false,
-            blamed: false,
+            counts_as_refused: false,
             route: None,
             body_limit: None,
             body_left: None,
@@ -197,7 +198,21 @@ impl Context {
     /// Notes what the client did wrong.
     pub(super) fn blame(&mut self, reason: &'static str) {
         self.refused = Some(reason);
-        self.blamed = true;
+        self.counts_as_refused = true;
+    }
+
+    /// Notes why no member could be chosen.
+    pub(super) fn without_member(&mut self, why: &NoMember) {
+        match why {
+            // Why the one failed that was asked before tells more.
+            NoMember::NoneReady => _ = self.refused.get_or_insert("no_ready_node"),
+            NoMember::Queue(error, retry_after) => {
+                self.refused = Some(error.as_str());
+                self.retry_after = Some(*retry_after);
+            }
+            NoMember::ClientGone | NoMember::TooSlow(_) => return,
+        }
+        self.counts_as_refused |= self.attempts.count() == 0;
     }
 
     /// Notes why the request could not be answered, unless something more exact is known.
@@ -239,13 +254,12 @@ pub(super) struct Outcome {
 impl Outcome {
     /// Counts the request.
     pub(super) fn count(&self, metrics: &Metrics, context: &Context) {
-        match context.route.as_ref().and_then(Route::view) {
-            Some(view) => view.pool.metrics.finished(self.status, self.took),
-            None if !context.blamed => metrics.refused(context.refused.unwrap_or("not_routed")),
-            None => {}
+        let view = context.route.as_ref().and_then(Route::view);
+        if let Some(view) = view {
+            view.pool.metrics.finished(self.status, self.took);
         }
-        if let Some(reason) = context.refused.filter(|_| context.blamed) {
-            metrics.refused(reason);
+        if view.is_none() || context.counts_as_refused {
+            metrics.refused(context.refused.unwrap_or("not_routed"));
         }
     }
 

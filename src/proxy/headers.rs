@@ -200,7 +200,7 @@ fn nominated(response: &ResponseHeader) -> SmallVec<[HeaderName; 2]> {
 /// The port in `host:port` or `[address]:port`.
 pub(super) fn port(host: &[u8]) -> Option<&[u8]> {
     let colon = host.iter().rposition(|&byte| byte == b':')?;
-    let (port, bracket) = (&host[colon + 1..], host.iter().rposition(|&byte| byte == b']'));
+    let (port, bracket) = (host.get(colon + 1..)?, host.iter().rposition(|&byte| byte == b']'));
     (bracket.is_none_or(|bracket| bracket < colon) && !port.is_empty()).then_some(port)
 }
 

@@ -133,22 +133,16 @@ impl Proxy {
         context.secure = told.unwrap_or(context.scheme()) == Scheme::Https;
         Ok(client)
     }
+}
 
-    /// The error of a request that gets no member.
-    fn without_member(&self, why: NoMember, context: &mut Context) -> Box<Error> {
-        match why {
-            NoMember::NoneReady => {
-                context.refused.get_or_insert("no_ready_node");
-                Error::explain(ErrorType::HTTPStatus(503), "no member of the pool can be asked").into_in()
-            }
-            NoMember::Queue(error, retry_after) => {
-                context.refused = Some(error.as_str());
-                context.retry_after = Some(retry_after);
-                Error::explain(ErrorType::HTTPStatus(503), "all members of the pool are full").into_in()
-            }
-            NoMember::ClientGone => Error::explain(ErrorType::ConnectionClosed, "the client has left").into_down(),
-            NoMember::TooSlow(error) => error.into_down(),
-        }
+/// The error of a request that gets no member.
+fn without_member(why: NoMember) -> Box<Error> {
+    let unavailable = |why: &'static str| Error::explain(ErrorType::HTTPStatus(503), why).into_in();
+    match why {
+        NoMember::NoneReady => unavailable("no member of the pool can be asked"),
+        NoMember::Queue(..) => unavailable("all members of the pool are full"),
+        NoMember::ClientGone => Error::explain(ErrorType::ConnectionClosed, "the client has left").into_down(),
+        NoMember::TooSlow(error) => error.into_down(),
     }
 }
 
@@ -240,7 +234,8 @@ impl ProxyHttp for Proxy {
 
     async fn upstream_peer(&self, session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
         if let Err(why) = context.choose(session, &self.registry).await {
-            return Err(self.without_member(why, context));
+            context.without_member(&why);
+            return Err(without_member(why));
         }
         let repeatable = is_repeatable(session);
         let peer = context.peer(repeatable);

@@ -66,8 +66,8 @@ fn for_client(location: &str, asked_over: Scheme, member: &Member, client: &Side
 /// `https://x`, `http://x`, or `//x` (which means the scheme of the page). Anything else names no host.
 fn split_scheme(location: &str) -> Option<(Option<Scheme>, &str)> {
     let starts = |prefix: &str| {
-        let head = location.get(..prefix.len())?;
-        head.eq_ignore_ascii_case(prefix).then(|| &location[prefix.len()..])
+        let (head, rest) = location.split_at_checked(prefix.len())?;
+        head.eq_ignore_ascii_case(prefix).then_some(rest)
     };
     starts("https://")
         .map(|rest| (Some(Scheme::Https), rest))

@@ -94,7 +94,7 @@ impl Route {
         };
         let source = Source { client, headers: &request.headers, tenant: self.tenant.as_deref(), path: &path };
         let session = view.pool.sessions.find(&source, received);
-        let key = if by_hash { hash(&settings.hash.by, &source).hash } else { 0 };
+        let key = if by_hash { hash(&settings.hash.by, &source) } else { 0 };
         (self.client, self.session, self.key) = (Some(client), session, key);
     }
 

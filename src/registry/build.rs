@@ -10,6 +10,7 @@ use ahash::AHashMap;
 use super::agent_check;
 use super::setup::Setup;
 use super::state::{ClusterState, NodeState, PoolState};
+use crate::affinity::OwnCookies;
 use crate::config::{Cluster, Config, Node, OutlierPolicy, Secret};
 use crate::health::passive::{Change, Outliers};
 use crate::ids::{Endpoint, Name, NodeId, Role};
@@ -58,6 +59,16 @@ pub(super) struct Outcome {
     pub(super) abandoned: Vec<Arc<Queue>>,
     /// Members that are ejected no more, with their pool.
     pub(super) changes: Vec<(Arc<Pool>, Change<usize>)>,
+}
+
+/// A cluster whose pools are made.
+struct New<'a> {
+    cluster: &'a Cluster,
+    nodes: &'a [NodeState],
+    /// The cookies that its nodes do not get to see.
+    own: Arc<OwnCookies>,
+    /// What there was of it before.
+    reused: Option<&'a Reused<'a>>,
 }
 
 /// Which of a cluster's pools it is.
@@ -154,12 +165,13 @@ impl Builder<'_> {
         known: &mut Pools,
         reused: Option<&Reused<'_>>,
     ) -> ClusterState {
+        let new = New { cluster, nodes: &nodes, own: Arc::new(OwnCookies::of(cluster)), reused };
         let mut pools = Vec::new();
         let partitions = (0..cluster.tenants.partitions.len()).map(Some);
         let positions = std::iter::once(None).chain(partitions).map(|partition| {
             Role::ALL.map(|role| {
                 Endpoint::ALL.map(|endpoint| {
-                    let pool = self.pool(cluster, partition, role, endpoint, &nodes, known, reused)?;
+                    let pool = self.pool(&new, partition, role, endpoint, known)?;
                     pools.push(pool);
                     Some(pools.len() - 1)
                 })
@@ -176,17 +188,15 @@ impl Builder<'_> {
     }
 
     /// `None` if nothing leads there, or if a partition leaves it no nodes.
-    #[allow(clippy::too_many_arguments)] // what a pool is made of, and what it was
     fn pool(
         &mut self,
-        cluster: &Cluster,
+        new: &New<'_>,
         partition: Option<usize>,
         role: Role,
         endpoint: Endpoint,
-        nodes: &[NodeState],
         known: &mut Pools,
-        reused: Option<&Reused<'_>>,
     ) -> Option<PoolState> {
+        let New { cluster, nodes, reused, .. } = *new;
         let mut members: Vec<(usize, &Node)> = members_of(cluster, partition, role, nodes).collect();
         let partitioned = !cluster.tenants.partitions.is_empty();
         if !self.setup.config.leads_to(cluster, role, endpoint) || (partitioned && members.is_empty()) {
@@ -197,14 +207,14 @@ impl Builder<'_> {
         let partition = partition.map(|partition| partition.name.clone());
         let before = known.remove(&(partition.clone(), role, endpoint)).zip(reused);
         Some(match before {
-            None => self.new_pool(cluster, partition, role, endpoint, &members),
-            Some((before, reused)) => self.next_pool(cluster, before, reused, &members),
+            None => self.new_pool(new, partition, role, endpoint, &members),
+            Some((before, reused)) => self.next_pool(new, before, reused, &members),
         })
     }
 
     fn new_pool(
         &mut self,
-        cluster: &Cluster,
+        New { cluster, own, .. }: &New<'_>,
         partition: Option<Name>,
         role: Role,
         endpoint: Endpoint,
@@ -213,7 +223,8 @@ impl Builder<'_> {
         let settings = cluster.pools[role.index()].clone();
         let key = self.numbers.pool();
         let outliers = settings.outliers.map(|policy| self.outliers(policy, members));
-        let sessions = Sessions::new(&settings.affinity, self.keys, &cluster.name, role, members);
+        let of = (&cluster.name, role, partition.as_ref());
+        let sessions = Sessions::new(&settings.affinity, self.keys, of, members, own.clone());
         let queue = |&(key, _): &(usize, &Node)| (key, Arc::new(Queue::new(settings.queue)));
         let queues = members.iter().map(queue).collect();
         let limited = limited(cluster, role, members);
@@ -236,7 +247,7 @@ impl Builder<'_> {
     /// The pool itself stays if nothing of it changes; otherwise the new one goes on where it was.
     fn next_pool(
         &mut self,
-        cluster: &Cluster,
+        New { cluster, own, .. }: &New<'_>,
         before: PoolState,
         reused: &Reused<'_>,
         members: &[(usize, &Node)],
@@ -246,14 +257,16 @@ impl Builder<'_> {
         let (settings, upstream) = (&cluster.pools[role.index()], &cluster.endpoints[endpoint.index()]);
         let same_members = queues.keys().eq(members.iter().map(|(key, _)| key));
         let same_trust = self.setup.trust.trusts_as(&reused.setup.trust, upstream.tls.as_ref());
-        let same_sessions = !old.sessions.names_members() || reused.same_keys && reused.same_routes && same_members;
+        let same_tables = !old.sessions.names_members() || reused.same_keys && reused.same_routes && same_members;
+        let same_sessions = same_tables && old.sessions.hides(own);
         let pool = if old.settings == *settings && old.upstream == *upstream && same_sessions && same_trust {
             old.clone()
         } else {
             // Connections that were made otherwise must not be found any more.
             let same_way = same_trust && (old.upstream.scheme, &old.upstream.tls) == (upstream.scheme, &upstream.tls);
             let key = if same_way { old.key } else { self.numbers.pool() };
-            let sessions = Sessions::new(&settings.affinity, self.keys, &cluster.name, role, members);
+            let of = (&cluster.name, role, old.partition.as_ref());
+            let sessions = Sessions::new(&settings.affinity, self.keys, of, members, own.clone());
             Arc::new(old.renewed(settings.clone(), upstream.clone(), sessions, key))
         };
         let outliers = self.next_outliers(&old, outliers, settings.outliers, members);

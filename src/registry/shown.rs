@@ -40,6 +40,8 @@ pub struct ShownMember {
     pub in_flight: usize,
     /// How many these may be.
     pub max_in_flight: Option<usize>,
+    /// Requests that wait for it: those of its sessions.
+    pub queued: usize,
 }
 
 /// What is said of a node.
@@ -83,6 +85,7 @@ impl ClusterState {
                 backup: node.backup,
                 in_flight: known.node.gauge(endpoint).in_flight(),
                 max_in_flight: known.limit(node, settings),
+                queued: pool.queues.get(&known.key).map_or(0, |queue| queue.waiting()),
             })
         };
         let queued = pool.pool.queue.waiting() + pool.queues.values().map(|queue| queue.waiting()).sum::<usize>();

@@ -73,6 +73,8 @@ pub(super) struct NodeState {
     pub(super) up_since: [Option<Instant>; 2],
     /// What operators want of it.
     pub(super) admin: AdminState,
+    /// Whether it is drained because nobody names it any more, as its settings say.
+    leaving: bool,
     /// What its agent says.
     pub(super) agent: AgentState,
     /// A hash of its id.
@@ -235,6 +237,7 @@ impl NodeState {
             health,
             up_since: health.map(|health| joins.filter(|_| health.state() == State::Up)),
             admin: AdminState::Ready,
+            leaving: node.leaving,
             agent: AgentState::default(),
             identity: crate::affinity::member_identity(&cluster.name, &node.id),
         }
@@ -253,11 +256,12 @@ impl NodeState {
             self.address = fixed_address(new);
             self.node.sessions_left().forget(now);
         }
+        self.leaving = new.leaving;
         if elsewhere || agent_check(cluster, new).is_none() {
             // Another agent speaks for it, or none.
             self.agent = AgentState::default();
-            self.count_sessions_left(now);
         }
+        self.count_sessions_left(now);
         Endpoint::ALL.map(|endpoint| {
             let index = endpoint.index();
             let moved = elsewhere || old.ports[index] != new.ports[index];
@@ -318,9 +322,10 @@ impl NodeState {
         self.agent.max_in_flight.or(node.max_in_flight).or(settings.max_in_flight)
     }
 
-    /// What operators and its agent want of it: the stricter one counts.
+    /// What operators and its agent want of it, and that it is leaving: the strictest counts.
     pub(super) fn wanted(&self) -> AdminState {
-        self.admin.max(self.agent.wanted)
+        let leaving = if self.leaving { AdminState::Draining } else { AdminState::Ready };
+        self.admin.max(self.agent.wanted).max(leaving)
     }
 
     /// Begins or ends counting the sessions that it has left.

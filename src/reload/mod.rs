@@ -19,8 +19,9 @@ use crate::config::diff::{Difference, What, diff};
 use crate::config::{self, Config, Problem};
 use crate::edge::Acceptor;
 use crate::listening::{Listening, idle_connections, server_conf};
+use crate::membership::Membership;
 use crate::observe::metrics::Metrics;
-use crate::registry::{Changes, Registry};
+use crate::registry::Registry;
 use crate::upstream::TrustStore;
 
 /// What wants the file to be read again.
@@ -86,17 +87,12 @@ impl Refused {
     }
 }
 
-/// Adds to the configuration of the file what did not come from there: members that register themselves, say.
-pub trait Overlay: Send + Sync {
-    /// The configuration to go by while the file says this. The file's listeners, rules, and settings of the process are
-    /// not to be changed.
-    fn effective(&self, file: &Arc<Config>) -> Arc<Config>;
-}
-
 /// Takes over another version of the configuration file.
 pub struct Reloader {
     file: Option<PathBuf>,
     registry: Arc<Registry>,
+    /// Adds to what the file says the members that come and go.
+    membership: Arc<Membership>,
     metrics: Arc<Metrics>,
     listening: Vec<Listening>,
     /// Held from the reading to the end, so that one reload comes after the other.
@@ -107,7 +103,6 @@ pub struct Reloader {
 struct Current {
     /// What the file said.
     config: Arc<Config>,
-    overlay: Option<Arc<dyn Overlay>>,
     count: u64,
 }
 
@@ -122,17 +117,19 @@ struct Prepared {
 }
 
 impl Reloader {
-    /// For a configuration that is in force in `registry` and for these listeners, and that came from `file`.
+    /// For a configuration that is in force in `registry` and for these listeners, that came from `file`, and that
+    /// `membership` adds members to.
     pub fn new(
         file: Option<PathBuf>,
         registry: Arc<Registry>,
+        membership: Arc<Membership>,
         metrics: Arc<Metrics>,
         listening: Vec<Listening>,
     ) -> Self {
         let config = registry.config();
         metrics.configuration_loaded(1, SystemTime::now());
-        let current = Mutex::new(Current { config, overlay: None, count: 1 });
-        Reloader { file, registry, metrics, listening, current }
+        let current = Mutex::new(Current { config, count: 1 });
+        Reloader { file, registry, membership, metrics, listening, current }
     }
 
     /// The file that the configuration came from.
@@ -143,26 +140,6 @@ impl Reloader {
     /// What the file said when it was taken over.
     pub fn config(&self) -> Arc<Config> {
         self.current.lock().config.clone()
-    }
-
-    /// Says what is added to the file from here on, and applies it.
-    pub fn set_overlay(&self, overlay: Arc<dyn Overlay>) -> Changes {
-        let mut current = self.current.lock();
-        current.overlay = Some(overlay);
-        self.apply(&current, None)
-    }
-
-    /// Applies what the overlay adds to the file now.
-    pub fn refresh(&self) -> Changes {
-        self.apply(&self.current.lock(), None)
-    }
-
-    fn apply(&self, current: &Current, trust: Option<Arc<TrustStore>>) -> Changes {
-        let config = match &current.overlay {
-            Some(overlay) => overlay.effective(&current.config),
-            None => current.config.clone(),
-        };
-        self.registry.apply(config, trust, Instant::now())
     }
 
     /// Reads the file again and takes over what it says, or says why not. It logs what it does, and takes as long as
@@ -224,7 +201,9 @@ impl Reloader {
         let idle_before = idle_connections(&current.config);
         current.config = config;
         current.count += 1;
-        self.apply(current, Some(trust));
+        let now = Instant::now();
+        let publish = |effective| self.registry.apply(effective, Some(trust), now);
+        self.membership.reload(current.config.clone(), now, publish);
         for (open, tls) in self.listening.iter().zip(tls) {
             let listener = current.config.listeners.iter().find(|listener| listener.name == *open.name());
             if let Some(listener) = listener {
@@ -276,58 +255,56 @@ fn content(path: String) -> Difference {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::membership::Registration;
     use crate::registry::Setup;
 
     const FILE: &str = "
 listeners: { web: { bind: ['127.0.0.1:0'], role: worker } }
 clusters: { esb: { product: esb, hosts: { worker: ['*'] }, endpoints: { servlet: { scheme: http } },
-  nodes: [{ id: wk-1, host: 192.0.2.1 }] } }
+  nodes: [{ id: wk-1, host: 192.0.2.1 }], pools: { worker: { allowed_networks: [192.0.2.0/24] } } } }
 ";
-
-    /// Adds a copy of the first node, which is called otherwise.
-    struct OneMore(&'static str);
-
-    impl Overlay for OneMore {
-        fn effective(&self, file: &Arc<Config>) -> Arc<Config> {
-            let mut config = Config::clone(file);
-            let mut node = config.clusters[0].nodes[0].clone();
-            node.id = crate::ids::Name::parse(self.0).unwrap();
-            node.host = config::NodeHost::Address("192.0.2.200".parse().unwrap());
-            config.clusters[0].nodes.push(node);
-            Arc::new(config)
-        }
-    }
 
     fn ids(config: &Config) -> Vec<String> {
         config.clusters[0].nodes.iter().map(|node| node.id.to_string()).collect()
     }
 
     #[test]
-    fn what_is_added_to_the_file_outlives_a_reload() {
+    fn members_that_registered_outlive_a_reload() {
         let path = std::env::temp_dir().join(format!("carbon-elb-reload-{}.yaml", std::process::id()));
         std::fs::write(&path, FILE).unwrap();
         let metrics = Arc::new(Metrics::new().unwrap());
         let setup = Setup::new(config::load(&path).unwrap().config, TrustStore::default(), &metrics);
+        let membership = Arc::new(Membership::new(setup.config.clone(), metrics.clone()));
         let registry = Arc::new(Registry::new(setup, metrics.clone(), Vec::new(), Instant::now(), 1));
-        let reloader = Reloader::new(Some(path.clone()), registry.clone(), metrics, Vec::new());
+        let reloader = Reloader::new(Some(path.clone()), registry.clone(), membership.clone(), metrics, Vec::new());
 
-        assert_eq!(reloader.set_overlay(Arc::new(OneMore("more"))).joined.len(), 1);
-        assert_eq!(ids(&registry.config()), ["wk-1", "more"]);
-        assert_eq!(ids(&reloader.config()), ["wk-1"], "the file does not have it");
-        let key = registry.node(&registry.config().clusters[0].name, &crate::ids::Name::parse("more").unwrap());
-        assert_eq!(reloader.reload(&Trigger::Signal).unwrap().differences, [], "what was added is no difference");
-
+        let name = |text: &str| crate::ids::Name::parse(text).unwrap();
+        let registration = Registration {
+            address: "192.0.2.200".parse().unwrap(),
+            roles: Vec::new(),
+            weight: 1,
+            ports: [None; 2],
+            backup: false,
+            max_in_flight: None,
+            route: None,
+            lease: Duration::from_secs(60),
+        };
+        membership.register(&name("esb"), &name("more"), &registration, Instant::now()).unwrap();
         std::fs::write(&path, FILE.replace("wk-1, host: 192.0.2.1", "wk-2, host: 192.0.2.2")).unwrap();
         let done = reloader.reload(&Trigger::Signal).unwrap();
-        assert_eq!((done.differences.len(), done.configuration), (2, 2));
+        assert_eq!((done.differences.len(), done.configuration), (2, 2), "what was added is no difference");
         assert_eq!(ids(&registry.config()), ["wk-2", "more"]);
-        let after = registry.node(&registry.config().clusters[0].name, &crate::ids::Name::parse("more").unwrap());
-        assert_eq!(after, key, "it is the node that it was");
-        let changes = reloader.refresh();
-        assert!(changes.joined.is_empty() && changes.left.is_empty());
+        assert_eq!(ids(&reloader.config()), ["wk-2"], "the file does not have it");
+        let key = registry.node(&name("esb"), &name("more"));
+        assert_eq!(reloader.reload(&Trigger::Signal).unwrap().differences, []);
+        std::fs::write(&path, FILE).unwrap();
+        assert_eq!(reloader.reload(&Trigger::Signal).unwrap().configuration, 3);
+        assert_eq!(registry.node(&name("esb"), &name("more")), key, "it is the node that it was");
         std::fs::remove_file(&path).unwrap();
         assert!(matches!(reloader.reload(&Trigger::Signal), Err(Refused::Bad(_))));
-        assert_eq!(ids(&registry.config()), ["wk-2", "more"], "nothing has changed");
+        assert_eq!(ids(&registry.config()), ["wk-1", "more"], "nothing has changed");
     }
 }

@@ -85,7 +85,8 @@ fn named(config: &Config) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = listeners.flat_map(|tls| [tls.certificate.clone(), tls.key.clone()]).collect();
     let endpoints = config.clusters.iter().flat_map(|cluster| &cluster.endpoints);
     files.extend(endpoints.filter_map(|endpoint| endpoint.tls.as_ref()?.ca.clone()));
-    files.extend(config.affinity_keys.iter().chain(&config.admin.tokens).filter_map(|secret| secret.file().cloned()));
+    let tokens = config.admin.tokens.iter().map(|token| &token.secret);
+    files.extend(config.affinity_keys.iter().chain(tokens).filter_map(|secret| secret.file().cloned()));
     files
 }
 

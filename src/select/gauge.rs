@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::clock::{Moment, Tick};
 
@@ -103,6 +104,12 @@ impl Gauge {
         );
     }
 
+    /// The average of reported load, unless the last report is older than `longest`.
+    pub fn reported(&self, now: Moment, longest: Duration) -> Option<f32> {
+        let (load, age) = self.load(now)?;
+        (age <= longest.as_secs_f32()).then_some(load)
+    }
+
     /// The average of reported load, and the seconds since the last report; `None` if there was none.
     pub(super) fn load(&self, now: Moment) -> Option<(f32, f32)> {
         let (load, since) = self.load.get()?;
@@ -159,11 +166,6 @@ impl InFlight {
             self.gauge.counts.fetch_sub(Counts::WAITING, Ordering::Relaxed);
         }
     }
-
-    /// The gauge of the member that the request is on.
-    pub fn gauge(&self) -> &Arc<Gauge> {
-        &self.gauge
-    }
 }
 
 impl Drop for InFlight {
@@ -212,8 +214,6 @@ impl Stamped {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn at(millis: u64) -> Moment {
@@ -244,7 +244,7 @@ mod tests {
         first.answered(at(1));
         first.answered(at(9));
         assert_eq!(gauge.in_flight(), 2, "an answer has a body");
-        assert!(gauge.counts().waiting() && Arc::ptr_eq(first.gauge(), &gauge));
+        assert!(gauge.counts().waiting() && Arc::ptr_eq(&first.gauge, &gauge));
         drop(second);
         assert!(!gauge.counts().waiting());
         drop(first);

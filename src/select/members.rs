@@ -127,10 +127,11 @@ fn wheel(members: &[Member]) -> Box<[Sector]> {
     let count = members.len() as u128;
     // In units in which a sector holds `total`; the sum is exactly what all sectors hold.
     let mut left: Vec<u128> = members.iter().map(|member| u128::from(member.weight) * count).collect();
+    // As many as there are indexes.
     let (mut light, mut heavy): (Vec<usize>, Vec<usize>) = (0..members.len()).partition(|&index| left[index] < total);
     let mut sectors: Vec<Sector> = (0..).take(members.len()).map(|other| Sector { keep: u32::MAX, other }).collect();
     while let (Some(small), Some(&big)) = (light.pop(), heavy.last()) {
-        // Both come from `0..members.len()`. Light means less than `total`, so the quotient is below 2^32.
+        // Both come from `0..members.len()`. Light means less than `total`, so that is not 0 and the quotient below 2^32.
         sectors[small] = Sector { keep: ((left[small] << 32) / total) as u32, other: big as u32 };
         left[big] -= total - left[small];
         if left[big] < total {

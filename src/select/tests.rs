@@ -9,16 +9,6 @@ use proptest::prelude::*;
 use super::*;
 use crate::ids::Role;
 
-const ALL: [Algorithm; 7] = [
-    Algorithm::RoundRobin,
-    Algorithm::Random,
-    Algorithm::LeastInFlight,
-    Algorithm::TwoChoices,
-    Algorithm::PeakEwma,
-    Algorithm::Hash,
-    Algorithm::LoadAware,
-];
-
 /// Members, and what a pool keeps for them.
 pub(super) struct Bench {
     weights: Vec<u32>,
@@ -86,7 +76,7 @@ fn assert_by_weight(shares: &[f64], weights: &[u32], within: f64, case: &str) {
 #[test]
 fn an_idle_pool_is_asked_by_weight() {
     let many = vec![1; 100];
-    for algorithm in ALL {
+    for algorithm in Algorithm::ALL {
         for weights in [&[1, 1, 1][..], &[5, 3, 0, 1], &[256, 1], &many] {
             let bench = Bench::new(weights);
             let selector = bench.selector(algorithm);
@@ -128,7 +118,7 @@ fn a_busy_member_is_passed_over() {
 
 #[test]
 fn the_same_seed_gives_the_same_picks() {
-    for algorithm in ALL {
+    for algorithm in Algorithm::ALL {
         let run = || {
             let bench = Bench::new(&[1, 2, 3, 4]);
             let selector = bench.selector(algorithm);
@@ -219,7 +209,7 @@ proptest! {
                 bench.gauge(position).report(load, Moment::default());
             }
         }
-        for algorithm in ALL {
+        for algorithm in Algorithm::ALL {
             let selector = bench.selector(algorithm);
             for _ in 0..4 {
                 match selector.pick(&bench.request(key), |position| members[position].1) {

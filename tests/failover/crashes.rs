@@ -110,9 +110,15 @@ fn when_all_workers_were_down_the_first_that_is_up_is_asked_again() {
     // Before the probes have found out, as after that.
     assert_unavailable(&get(elb.web(), HOST, "/services/echo"));
     workers.iter().for_each(|worker| elb.wait_for_node(worker.id(), "servlet", false));
+    elb.wait_for_count("carbon_elb_requests_total", &[("code", "5xx")], 1.0);
+    let refused = || elb.metrics().sum("carbon_elb_refused_total", &[("reason", "no_ready_node")]);
+    let before = refused(); // 1 if the probes were the first to find out, as then no worker was asked
+    assert!(before <= 1.0, "{before}");
     for _ in 0..10 {
         assert_unavailable(&get(elb.web(), HOST, "/services/echo"));
     }
+    elb.wait_for_count("carbon_elb_refused_total", &[], before + 10.0);
+    assert_eq!(refused(), before + 10.0);
     elb.access_line("why", |line| line["reason"] == "no_ready_node" && line["status"] == 503);
 
     workers.iter_mut().for_each(Worker::start_again);

@@ -10,20 +10,22 @@ use crate::support::topology::{HOST, Topology};
 use crate::support::{TempDir, wait_until};
 use crate::worker::{Worker, topology, wait_until_up};
 
-const COOKIE: &str = "CARBON_ELB";
+const COOKIE: &str = "CARBON_ELB_WORKER";
 
 /// A browser: it keeps cookies, and a connection for as long as that lasts.
 struct Browser {
     cookies: BTreeMap<String, String>,
     connection: Option<Client>,
     address: SocketAddr,
+    path: &'static str,
     /// Where its last request went to.
     node: String,
 }
 
 impl Browser {
     fn new(address: SocketAddr) -> Browser {
-        Browser { cookies: BTreeMap::new(), connection: None, address, node: String::new() }
+        let path = "/services/echo";
+        Browser { cookies: BTreeMap::new(), connection: None, address, path, node: String::new() }
     }
 
     /// One that has begun a session.
@@ -43,7 +45,7 @@ impl Browser {
     fn request(&self) -> Vec<u8> {
         let cookies: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let cookies = format!("own=1; {}", cookies.join("; "));
-        Request::get(HOST, "/services/echo").header("Cookie", &cookies).to_bytes()
+        Request::get(HOST, self.path).header("Cookie", &cookies).to_bytes()
     }
 
     #[track_caller]
@@ -72,7 +74,7 @@ impl Browser {
         }
         let echo = response.echo();
         let received = echo.received("cookie").join("; ");
-        assert!(!received.contains(COOKIE) && received.contains("own=1"), "the node gets to see {received}");
+        assert!(!received.contains("CARBON_ELB") && received.contains("own=1"), "the node gets to see {received}");
         self.node = echo.node().to_owned();
         response
     }
@@ -201,6 +203,53 @@ fn sessions_stay_on_a_member_that_drains_and_move_once_when_it_is_in_maintenance
         wait_until("w2 gets a session", || Browser::begin(elb.web()).node == "w2");
         assert_eq!(all_moved(&elb), own.len() as f64, "{affinity}: they have moved once");
     }
+}
+
+#[test]
+fn a_browser_has_a_session_in_each_partition_and_no_node_sees_our_cookies() {
+    const EVERYBODY: &str = "/services/echo";
+    const GOLD: &str = "/t/gold.example/services/echo";
+    let dir = TempDir::new("keys");
+    let keys = key_file(&dir, "first");
+    let workers = Worker::several(4);
+    let partition = "partitions: [{ name: gold, tenants: [gold.example], nodes: [w3, w4] }]";
+    let elb = Elb::start(&with_affinity(&workers, "cookie", &keys).tenants(partition));
+    wait_until_up(&elb, &workers);
+    for _ in 0..4 {
+        let mut browser = Browser::new(elb.web());
+        // On a host of both roles browsers send the managers' cookie to workers, too.
+        browser.cookies.insert("CARBON_ELB".to_owned(), "of-managers".to_owned());
+        let nodes = [EVERYBODY, GOLD].map(|path| {
+            browser.path = path;
+            browser.ask().to_owned()
+        });
+        assert!(["w1", "w2"].contains(&nodes[0].as_str()) && ["w3", "w4"].contains(&nodes[1].as_str()), "{nodes:?}");
+        for _ in 0..3 {
+            for (path, node) in [EVERYBODY, GOLD].into_iter().zip(&nodes) {
+                browser.path = path;
+                assert_eq!(browser.ask(), node, "{path}");
+            }
+        }
+        for cookie in [COOKIE, "CARBON_ELB_WORKER.gold"] {
+            assert!(browser.cookies.contains_key(cookie), "{:?}", browser.cookies);
+        }
+        assert_eq!(browser.cookies["CARBON_ELB"], "of-managers");
+    }
+    assert_eq!(all_moved(&elb), 0.0);
+    assert_eq!(elb.metrics().sum("carbon_elb_affinity_cookies_ignored_total", &[]), 0.0);
+}
+
+#[test]
+fn a_pool_without_affinity_keeps_our_cookies_from_its_nodes_too() {
+    let dir = TempDir::new("keys");
+    let workers = Worker::several(1);
+    let elb = Elb::start(&with_affinity(&workers, "off", &key_file(&dir, "first")));
+    wait_until_up(&elb, &workers);
+    let mut browser = Browser::new(elb.web());
+    browser.cookies.insert("CARBON_ELB".to_owned(), "of-managers".to_owned());
+    // What the node gets to see is looked at with each answer.
+    assert_eq!(browser.ask(), "w1");
+    assert!(!browser.cookies.contains_key(COOKIE), "{:?}", browser.cookies);
 }
 
 #[test]

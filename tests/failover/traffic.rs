@@ -53,6 +53,7 @@ impl Traffic {
                     }
                     sent.push(ask(&mut connection, address, method, format!("{client}-{number}")));
                     done.fetch_add(1, Ordering::AcqRel);
+                    // The pace of a client, as of a user who reads; nothing that is asserted depends on it.
                     std::thread::sleep(PAUSE);
                 }
                 sent

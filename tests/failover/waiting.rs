@@ -58,6 +58,14 @@ fn assert_refused(elb: &Elb, response: &Response, reason: &str) {
     elb.access_line(reason, |line| line["reason"] == reason && line["status"] == 503);
 }
 
+/// No node was asked for these requests, and they are counted so.
+#[track_caller]
+fn wait_for_refused(elb: &Elb, reason: &str, requests: usize) {
+    elb.wait_for_count("carbon_elb_refused_total", &[], requests as f64);
+    elb.wait_for_count("carbon_elb_refused_total", &[("reason", reason)], requests as f64);
+    elb.wait_for_count("carbon_elb_requests_total", &[("code", "5xx")], requests as f64);
+}
+
 #[test]
 fn who_waits_is_served_in_turn_and_one_at_a_time() {
     for count in [1, 2] {
@@ -107,6 +115,7 @@ fn a_full_queue_and_a_long_wait_are_a_503_with_a_time_to_come_again() {
     for method in ["GET", "POST"] {
         assert_refused(&elb, &request(method, "too-many").send(elb.web()), "queue_full");
     }
+    wait_for_refused(&elb, "queue_full", 2);
     workers[0].thaw();
     clients.iter_mut().for_each(|client| assert_eq!(client.answer().status, 200));
     assert_eq!(workers[0].arrived(), ["first-w1", "GET", "POST"]);
@@ -116,6 +125,7 @@ fn a_full_queue_and_a_long_wait_are_a_503_with_a_time_to_come_again() {
     for method in ["GET", "POST"] {
         assert_refused(&elb, &request(method, "too-late").send(elb.web()), "queue_timeout");
     }
+    wait_for_refused(&elb, "queue_timeout", 2);
     wait_for_queue(&elb, 0);
     workers[0].thaw();
     assert_eq!(clients[0].answer().status, 200);
@@ -125,6 +135,7 @@ fn a_full_queue_and_a_long_wait_are_a_503_with_a_time_to_come_again() {
     let _first = send(&elb, "GET", "first");
     wait_for_in_flight(&elb, 1);
     assert_eq!(get(elb.web(), HOST, "/services/echo").status, 503);
+    wait_for_refused(&elb, "queue_full", 1);
 }
 
 /// Somebody waits and leaves; who waits behind is served, and the worker never sees the request of the one who left.

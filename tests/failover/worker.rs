@@ -60,6 +60,13 @@ impl Worker {
         self.process = Some(process);
     }
 
+    /// The same with other options.
+    #[track_caller]
+    pub(crate) fn start_again_with(&mut self, options: &[&str]) {
+        self.options = options.iter().map(|&option| option.to_owned()).collect();
+        self.start_again();
+    }
+
     /// Kills it as a crash does. Returns when that began, and when it was gone and all its connections closed.
     #[track_caller]
     pub(crate) fn kill(&mut self) -> (Instant, Instant) {

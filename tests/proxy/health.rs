@@ -10,19 +10,19 @@ use crate::support::load::Load;
 use crate::support::node::{RawNode, StubNode};
 use crate::support::topology::{HOST, Topology};
 
-const HEALTH: &str = "scheme: http, health: { path: /services/Version, expect: [200] }";
+pub(super) const HEALTH: &str = "scheme: http, health: { path: /services/Version, expect: [200] }";
 
 /// A node whose health the test sets, and what it was asked.
 #[derive(Default)]
-struct Patient {
+pub(super) struct Patient {
     well: AtomicBool,
     /// Probes since the test last changed `well`.
-    probes: AtomicUsize,
-    requests: AtomicUsize,
+    pub(super) probes: AtomicUsize,
+    pub(super) requests: AtomicUsize,
 }
 
 impl Patient {
-    fn node(self: &Arc<Self>) -> RawNode {
+    pub(super) fn node(self: &Arc<Self>) -> RawNode {
         let patient = Arc::clone(self);
         RawNode::start(move |mut connection| {
             while let Some(request) = connection.read_request()? {
@@ -42,7 +42,7 @@ impl Patient {
         })
     }
 
-    fn set(&self, well: bool) {
+    pub(super) fn set(&self, well: bool) {
         self.well.store(well, Ordering::Release);
         self.probes.store(0, Ordering::Release);
     }

@@ -1,6 +1,7 @@
 //! The balancer as a whole, in front of stub nodes and of nodes that a test plays itself.
 
 mod admin_api;
+mod admin_members;
 mod commands;
 mod connections;
 mod failures;

@@ -62,6 +62,20 @@ impl Elb {
         elb
     }
 
+    /// Starts it with variables in its environment.
+    #[track_caller]
+    pub(crate) fn start_in(topology: &Topology, variables: &[(&str, &str)]) -> Elb {
+        Elb::start_with_in(&topology.to_yaml(), &topology.listener_names(), variables)
+    }
+
+    /// The same with a configuration file as written.
+    #[track_caller]
+    pub(crate) fn start_with_in(yaml: &str, listeners: &[&str], variables: &[(&str, &str)]) -> Elb {
+        let mut command = command();
+        command.envs(variables.iter().copied());
+        Elb::spawn(command, yaml, listeners)
+    }
+
     /// Starts it with a configuration file as written.
     #[track_caller]
     pub(crate) fn start_with(yaml: &str, listeners: &[&str]) -> Elb {
@@ -230,6 +244,11 @@ impl Elb {
     /// Whether it has ended by now.
     pub(crate) fn has_ended(&mut self) -> bool {
         self.process.poll().is_some()
+    }
+
+    /// The id of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// The most memory that it has ever held, in KiB.

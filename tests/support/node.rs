@@ -34,13 +34,27 @@ impl StubNode {
     /// Starts a node with more options.
     #[track_caller]
     pub(crate) fn start(id: &str, role: &str, options: &[&str]) -> StubNode {
+        let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let node = StubNode::spawn(id, role, free, options);
+        node.unwrap_or_else(|| panic!("stub node {id} does not start"))
+    }
+
+    /// Starts a worker at an address; `None` if it cannot listen there.
+    #[track_caller]
+    pub(crate) fn try_at(id: &str, address: SocketAddr) -> Option<StubNode> {
+        StubNode::spawn(id, "worker", address, &[])
+    }
+
+    #[track_caller]
+    fn spawn(id: &str, role: &str, address: SocketAddr, options: &[&str]) -> Option<StubNode> {
         let mut command = elb::command();
-        command.args(["node", "--role", role, "--id", id, "--listen", "127.0.0.1:0"]).args(options);
+        command.args(["node", "--role", role, "--id", id, "--listen", &address.to_string()]).args(options);
         let process = Process::start(&format!("stub node {id}"), &mut command);
-        let address = process.stderr.wait_for("listening: node", |line| {
-            elb::listening(line).filter(|(name, _)| *name == "node").map(|(_, address)| address)
+        let address = process.stderr.wait_for_all_or_end(|lines| {
+            let listening = lines.iter().filter_map(|line| elb::listening(line));
+            listening.filter(|(name, _)| *name == "node").map(|(_, address)| address).next()
         });
-        StubNode { address, _process: process }
+        address.map(|address| StubNode { address, _process: process })
     }
 
     /// Where it listens.

@@ -206,6 +206,15 @@ impl Lines {
         self.block_until(what, |output| pick(&output.lines))
     }
 
+    /// The same, but `None` if the output ends before.
+    #[track_caller]
+    pub(crate) fn wait_for_all_or_end<T>(&self, mut pick: impl FnMut(&[String]) -> Option<T>) -> Option<T> {
+        self.block_until("what is waited for", |output| match pick(&output.lines) {
+            None if output.ended => Some(None),
+            found => found.map(Some),
+        })
+    }
+
     #[track_caller]
     fn block_until<T>(&self, what: &str, mut pick: impl FnMut(&Output) -> Option<T>) -> T {
         let deadline = Instant::now() + PATIENCE;

@@ -19,6 +19,7 @@ pub(crate) struct Topology {
     servlet: String,
     passthrough: String,
     nodes: Vec<String>,
+    sources: String,
     worker_pool: String,
     manager_pool: String,
     access: String,
@@ -42,6 +43,7 @@ impl Topology {
             servlet: "scheme: http, health: off".into(),
             passthrough: "scheme: http, health: off".into(),
             nodes: Vec::new(),
+            sources: String::new(),
             worker_pool: String::new(),
             manager_pool: String::new(),
             access: String::new(),
@@ -127,6 +129,12 @@ impl Topology {
         self
     }
 
+    /// Sets the sources of members.
+    pub(crate) fn sources(mut self, sources: &str) -> Topology {
+        self.sources = sources.into();
+        self
+    }
+
     /// Sets the pool of the workers.
     pub(crate) fn worker_pool(mut self, settings: &str) -> Topology {
         self.worker_pool = settings.into();
@@ -201,7 +209,7 @@ impl Topology {
                 "      - { id: nobody, host: 127.0.0.1, roles: [manager], ports: { servlet: 9, passthrough: 9 } }\n";
         }
         let Topology { product, mode, services, paths, servlet, passthrough, worker_pool, manager_pool, .. } = self;
-        let Topology { access, rules, tenants, affinity, admin, access_log, server, .. } = self;
+        let Topology { sources, access, rules, tenants, affinity, admin, access_log, server, .. } = self;
         yaml + &format!(
             "clusters:
   esb:
@@ -216,7 +224,8 @@ impl Topology {
       servlet: {{ {servlet} }}
       passthrough: {{ {passthrough} }}
     nodes:
-{nodes}    pools:
+{nodes}    sources: {{ {sources} }}
+    pools:
       worker: {{ {worker_pool} }}
       manager: {{ {manager_pool} }}
 rules: {{ {rules} }}

@@ -39,6 +39,8 @@ fn cluster(name: &str, product: Product, worker: &str, manager: &str) -> Cluster
         paths: ExtraPaths::default(),
         endpoints: [endpoint.clone(), endpoint],
         nodes: Vec::new(),
+        sources: Vec::new(),
+        max_dynamic: 1,
         pools: Role::ALL.map(PoolSettings::of),
         tenants: Default::default(),
     }

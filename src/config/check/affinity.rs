@@ -1,12 +1,12 @@
 //! Rules for what keeps a session on its member.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::Context;
 use crate::config::checked::{Affinity, AffinityCookie, SameSite, Secret, Secure};
 use crate::config::decode::{At, Field};
 use crate::config::problem::{Problems, Spot};
-use crate::config::raw::{RawAffinity, RawAffinityCookie, RawCluster, RawConfig, RawNode};
+use crate::config::raw::{RawAffinity, RawAffinityCookie, RawCluster, RawConfig, RawNode, RawPools};
 use crate::config::secrets::{self, KEY};
 use crate::ids::Role;
 
@@ -24,11 +24,11 @@ pub(super) fn keys(raw: &RawConfig, context: &Context<'_>, problems: &mut Proble
 }
 
 /// `clusters.*.pools.*.affinity`.
-pub(super) fn check(raw: &Field<RawAffinity>, default: Affinity, problems: &mut Problems) -> Affinity {
+pub(super) fn check(raw: &Field<RawAffinity>, role: Role, default: Affinity, problems: &mut Problems) -> Affinity {
     let Some(At { value, at }) = raw.given() else { return default };
     match value {
         RawAffinity::Off => Affinity::Off,
-        RawAffinity::Cookie(raw) => Affinity::Cookie(cookie(raw, at, problems)),
+        RawAffinity::Cookie(raw) => Affinity::Cookie(cookie(raw, role, at, problems)),
         RawAffinity::Route { cookie } => {
             Affinity::Route { cookie: cookie.value().cloned().unwrap_or_else(|| TOMCAT.to_owned()) }
         }
@@ -36,8 +36,8 @@ pub(super) fn check(raw: &Field<RawAffinity>, default: Affinity, problems: &mut 
     }
 }
 
-fn cookie(raw: &RawAffinityCookie, at: &Spot, problems: &mut Problems) -> AffinityCookie {
-    let defaults = AffinityCookie::default();
+fn cookie(raw: &RawAffinityCookie, role: Role, at: &Spot, problems: &mut Problems) -> AffinityCookie {
+    let defaults = AffinityCookie::of(role);
     let cookie = AffinityCookie {
         name: raw.name.value().cloned().unwrap_or(defaults.name),
         path: raw.path.value().cloned().unwrap_or(defaults.path),
@@ -79,6 +79,74 @@ fn prefixed(name: &At<String>, raw: &RawAffinityCookie, cookie: &AffinityCookie,
     }
 }
 
+/// The cookies of both roles must not meet in a browser: there one would replace the other.
+pub(super) fn apart(raw: &RawCluster, problems: &mut Problems) {
+    let has_hosts = |role: &Role| {
+        let hosts = raw.hosts.value().and_then(|hosts| hosts.of(*role).value());
+        hosts.is_some_and(|hosts| !hosts.items.is_empty())
+    };
+    if raw.pools.is_bad() || !Role::ALL.iter().all(has_hosts) {
+        return;
+    }
+    let pools = raw.pools.or_empty();
+    let [Some(manager), Some(worker)] = Role::ALL.map(|role| Named::of(&pools, role)) else { return };
+    let tenants = raw.tenants.or_empty();
+    let partitions = tenants.partitions.value().map_or(&[][..], |partitions| &partitions.items);
+    let partitions = partitions.iter().filter_map(|partition| partition.value.name.value()).map(Some);
+    let partitions: Vec<_> = std::iter::once(None).chain(partitions).collect();
+    let names = |named: &Named<'_>| partitions.iter().map(|p| named.cookie.in_partition(*p).name).collect::<Vec<_>>();
+    let of_managers: HashSet<String> = names(&manager).into_iter().collect();
+    let both = names(&worker).into_iter().find(|name| of_managers.contains(name));
+    let Some(name) = both.filter(|_| overlap(&manager.cookie.path, &worker.cookie.path)) else { return };
+    let line = |named: &Named<'_>| named.at.map(|at| at.line);
+    let (second, first) = if line(&worker) >= line(&manager) { (worker, manager) } else { (manager, worker) };
+    let Some(at) = second.at else { return }; // the defaults differ
+    let place = line(&first).map_or_else(|| "which is its default".to_owned(), |line| format!("see line {line}"));
+    problems.error(
+        at,
+        format!("{name} is a cookie of the {} pool, too ({place}): browsers keep one of them only", first.role),
+        "another name (the cookie of a tenant partition is NAME.PARTITION), or a path that does not overlap the other's",
+    );
+}
+
+/// A pool's cookie, as far as it has to differ from others.
+struct Named<'a> {
+    role: Role,
+    cookie: AffinityCookie,
+    /// Where it is named; `None`: nowhere.
+    at: Option<&'a Spot>,
+}
+
+impl<'a> Named<'a> {
+    /// `None` if the pool has no cookie, or one that could not be read.
+    fn of(pools: &'a RawPools, role: Role) -> Option<Self> {
+        let pool = pools.of(role);
+        let affinity = pool.value().map(|pool| &pool.affinity);
+        if pool.is_bad() || affinity.is_some_and(Field::is_bad) {
+            return None;
+        }
+        let mut cookie = AffinityCookie::of(role);
+        let Some(At { value: affinity, at }) = affinity.and_then(Field::given) else {
+            return (role == Role::Manager).then_some(Named { role, cookie, at: None });
+        };
+        let RawAffinity::Cookie(raw) = affinity else { return None };
+        if raw.name.is_bad() || raw.path.is_bad() {
+            return None;
+        }
+        cookie.name = raw.name.value().cloned().unwrap_or(cookie.name);
+        cookie.path = raw.path.value().cloned().unwrap_or(cookie.path);
+        Some(Named { role, cookie, at: Some(raw.name.given().map_or(at, |name| &name.at)) })
+    }
+}
+
+/// Whether browsers send cookies of both paths with some request (RFC 6265, 5.1.4).
+fn overlap(first: &str, second: &str) -> bool {
+    let [first, second] = [first, second].map(|path| path.strip_suffix('/').unwrap_or(path));
+    let is_below =
+        |path: &str, other: &str| path.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    is_below(first, second) || is_below(second, first)
+}
+
 /// A route must lead to one node.
 pub(super) fn routes(raw: &RawCluster, problems: &mut Problems) {
     let pools = raw.pools.or_empty();
@@ -86,9 +154,15 @@ pub(super) fn routes(raw: &RawCluster, problems: &mut Problems) {
         let pool = pools.of(*role).value();
         pool.is_some_and(|pool| matches!(pool.affinity.value(), Some(RawAffinity::Route { .. })))
     };
-    let Some(nodes) = raw.nodes.value().filter(|_| Role::ALL.iter().any(by_route)) else { return };
+    if let Some(nodes) = raw.nodes.value().filter(|_| Role::ALL.iter().any(by_route)) {
+        unique_routes(&nodes.items, problems);
+    }
+}
+
+/// A route must lead to one of these nodes.
+pub(super) fn unique_routes(nodes: &[At<RawNode>], problems: &mut Problems) {
     let mut seen: HashMap<&str, &Spot> = HashMap::new();
-    for node in &nodes.items {
+    for node in nodes {
         let Some((route, at)) = route_of(&node.value, problems) else { continue };
         if let Some(first) = seen.get(route) {
             let what = format!("the same route as that of the node on line {}", first.line);

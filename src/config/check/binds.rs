@@ -2,18 +2,16 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::Context;
+use super::{Context, tokens};
 use crate::config::checked::Admin;
 use crate::config::problem::{Problems, Spot};
 use crate::config::raw::{RawConfig, entries};
-use crate::config::secrets::{self, TOKEN};
 
 /// `admin`, with its warnings.
 pub(super) fn admin(raw: &RawConfig, context: &Context<'_>, problems: &mut Problems) -> Admin {
     let section = raw.admin.or_empty();
     let allow = section.allow.given().map(|allow| allow.value.values()).unwrap_or_default();
-    let written = (&section.tokens, &section.token_file);
-    let tokens = secrets::either(written, ["tokens", "token_file"], |path| context.path(path), &TOKEN, problems);
+    let tokens = tokens::check(raw, &section, context, problems);
     let Some(bind) = section.bind.given() else { return Admin { allow, tokens, ..Admin::default() } };
     for item in bind.value.items.iter().filter(|item| !is_loopback(&item.value)) {
         let address = item.value;

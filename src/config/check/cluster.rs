@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Context, affinity, endpoint, nodes, pool, rules, tenants};
+use super::{Context, affinity, endpoint, nodes, pool, rules, sources, tenants};
 use crate::config::checked::{Cluster, ExtraPaths, Mode, Product, Services};
 use crate::config::decode::{At, Items};
 use crate::config::problem::{Problems, Spot};
@@ -28,8 +28,10 @@ pub(super) fn check(
     let (name, raw) = &entry.value;
     let product = raw.product.or(Product::Carbon);
     hosts(raw, problems);
+    nodes::some(raw, problems);
     nodes::roles(raw, problems);
     affinity::routes(raw, problems);
+    affinity::apart(raw, problems);
     let endpoints = endpoint::check(raw, context, problems);
     let (services, admin_services) = services(raw, context, problems);
     let pools = raw.pools.or_empty();
@@ -46,7 +48,9 @@ pub(super) fn check(
         admin_services,
         paths: paths(&raw.paths.or_empty(), problems),
         access: rules::cluster_access(raw),
-        nodes: nodes::check(raw, ports, led_to, problems),
+        nodes: nodes::check(&raw.nodes, raw.product.value().copied(), ports, led_to, problems),
+        sources: sources::check(raw, ports, context, problems),
+        max_dynamic: raw.max_dynamic.or(1000),
         tenants: tenants::check(raw, problems),
         endpoints,
         pools: Role::ALL

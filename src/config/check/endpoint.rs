@@ -168,6 +168,11 @@ pub(super) fn names_to_verify(raw: &RawConfig, config: &Config, problems: &mut P
     }
 }
 
+/// Whether everything that the file says under `tls` of the endpoints could be read.
+pub(super) fn tls_is_known(raw: &RawCluster) -> bool {
+    Endpoint::ALL.into_iter().all(|endpoint| written_tls(raw, endpoint).is_some())
+}
+
 /// What the file says under `tls` of the endpoint; `None` if a part of it could not be read.
 fn written_tls(raw: &RawCluster, endpoint: Endpoint) -> Option<Option<At<RawUpstreamTls>>> {
     if raw.endpoints.is_bad() || raw.product.is_bad() {

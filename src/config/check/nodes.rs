@@ -2,19 +2,22 @@
 
 use std::collections::HashMap;
 
+use super::sources;
 use crate::config::checked::{Mode, Node, NodeHost, Product};
-use crate::config::decode::{At, Field};
+use crate::config::decode::{At, Field, Items};
 use crate::config::problem::{Problems, Spot};
-use crate::config::raw::{RawCluster, RawNode, complete};
+use crate::config::raw::{RawCluster, RawNode, complete, entries};
 use crate::ids::{Endpoint, NodeId, Role};
 
 /// The nodes, with `ports` where they have none of their own. Addresses must be unique at endpoints that are `led_to`.
-pub(super) fn check(raw: &RawCluster, ports: [u16; 2], led_to: [bool; 2], problems: &mut Problems) -> Vec<Node> {
-    let Some(nodes) = raw.nodes.given() else { return Vec::new() };
-    if nodes.value.items.is_empty() && nodes.value.complete {
-        problems.error(&nodes.at, "no nodes", "at least one node");
-    }
-    let product = raw.product.value().copied();
+pub(super) fn check(
+    raw: &Field<Items<RawNode>>,
+    product: Option<Product>,
+    ports: [u16; 2],
+    led_to: [bool; 2],
+    problems: &mut Problems,
+) -> Vec<Node> {
+    let Some(nodes) = raw.given() else { return Vec::new() };
     let mut ids = HashMap::new();
     let mut addresses = HashMap::new();
     let mut checked = Vec::new();
@@ -31,6 +34,16 @@ pub(super) fn check(raw: &RawCluster, ports: [u16; 2], led_to: [bool; 2], proble
     checked
 }
 
+/// A cluster needs a node, unless some source may bring it.
+pub(super) fn some(raw: &RawCluster, problems: &mut Problems) {
+    let sources = complete(&raw.sources) && entries(&raw.sources).is_empty();
+    if let Some(nodes) = raw.nodes.given().filter(|nodes| nodes.value.complete && nodes.value.items.is_empty())
+        && sources
+    {
+        problems.error(&nodes.at, "no nodes", "at least one node");
+    }
+}
+
 /// `None` if the node could not be read.
 fn build(raw: &RawNode, ports: [u16; 2]) -> Option<Node> {
     Some(Node {
@@ -42,6 +55,7 @@ fn build(raw: &RawNode, ports: [u16; 2]) -> Option<Node> {
         max_in_flight: raw.max_in_flight.value().copied(),
         route: raw.route.value().map_or(raw.id.value()?.as_str(), String::as_str).to_owned(),
         ports: own_ports(raw, ports),
+        leaving: false,
     })
 }
 
@@ -130,7 +144,7 @@ pub(super) fn roles(raw: &RawCluster, problems: &mut Problems) {
     }
 }
 
-fn no_role(raw: &RawNode, problems: &mut Problems) {
+pub(super) fn no_role(raw: &RawNode, problems: &mut Problems) {
     if let Some(roles) = raw.roles.given()
         && roles.value.complete
         && roles.value.items.is_empty()
@@ -182,7 +196,17 @@ fn dual(raw: &RawCluster, problems: &mut Problems) {
     }
 }
 
-/// Hosts need nodes; nodes without hosts are never asked.
+/// Whether members of a role may come over the admin API. If it is not known, they may.
+fn may_register(raw: &RawCluster, role: Role) -> bool {
+    if raw.pools.is_bad() {
+        return true;
+    }
+    let Some(pool) = raw.pools.value().map(|pools| pools.of(role)) else { return false };
+    let networks = pool.value().map(|pool| &pool.allowed_networks);
+    pool.is_bad() || networks.is_some_and(|networks| !networks.absent_or(|list| list.items.is_empty()))
+}
+
+/// Hosts need nodes, or somebody who may come; nodes without hosts are never asked.
 fn hosts_and_nodes(raw: &RawCluster, role: Role, known: &[Vec<Role>], nodes: &Spot, problems: &mut Problems) {
     let Some(hosts) = raw.hosts.value() else { return };
     let some_node = known.iter().any(|roles| roles.contains(&role));
@@ -191,7 +215,7 @@ fn hosts_and_nodes(raw: &RawCluster, role: Role, known: &[Vec<Role>], nodes: &Sp
             // The mode has its own rule for a missing manager.
             let dual = raw.mode.value() == Some(&Mode::Dual);
             let reported = dual && role == Role::Manager;
-            if !some_node && !reported {
+            if !some_node && !reported && !sources::may_bring(raw, role) && !may_register(raw, role) {
                 problems.error(&given.at, format!("hosts for {role}s, but no node has this role"), "hosts with nodes");
             }
         }

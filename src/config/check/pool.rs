@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::affinity;
+use super::{affinity, scaling};
 use crate::config::checked::{
     AgentCheck, Algorithm, HashSettings, HealthPolicy, Keepalive, LoadSettings, OutlierPolicy, PoolSettings,
     QueuePolicy, RetryPolicy, UpstreamTimeouts,
 };
-use crate::config::decode::{At, Field};
+use crate::config::decode::{At, Field, Items};
 use crate::config::problem::{Problems, Spot};
 use crate::config::raw::{RawAgent, RawHealthPolicy, RawLoad, RawOutliers, RawPool, RawQueue, RawRetry};
 use crate::config::units::print_duration;
@@ -17,10 +17,10 @@ pub(super) fn check(raw: &RawPool, role: Role, at: Option<&Spot>, problems: &mut
     let defaults = PoolSettings::of(role);
     let keepalive = raw.keepalive.or_empty();
     let timeouts = raw.timeouts.or_empty();
-    let settings = PoolSettings {
+    let mut settings = PoolSettings {
         balance: raw.balance.or(defaults.balance),
         hash: hash(raw, defaults.hash),
-        affinity: affinity::check(&raw.affinity, defaults.affinity, problems),
+        affinity: affinity::check(&raw.affinity, role, defaults.affinity, problems),
         keepalive: Keepalive {
             connections: keepalive.connections.or(defaults.keepalive.connections),
             idle: keepalive.idle.or(defaults.keepalive.idle),
@@ -38,7 +38,10 @@ pub(super) fn check(raw: &RawPool, role: Role, at: Option<&Spot>, problems: &mut
         queue: queue(&raw.queue, defaults.queue),
         slow_start: raw.slow_start.or(Some(defaults.slow_start)).unwrap_or(Duration::ZERO),
         load: load(&raw.load.or_empty(), defaults.load, problems),
+        allowed_networks: raw.allowed_networks.value().map(Items::values).unwrap_or_default(),
+        scale: None, // it is held against the others
     };
+    settings.scale = scaling::check(raw, &settings, problems);
     idle_keys(raw, &settings, problems);
     settings
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::nodes::roles_of;
+use super::sources::may_bring;
 use crate::config::checked::{HostPattern, Partition, TenantPattern, Tenants};
 use crate::config::decode::{At, Field, Items};
 use crate::config::problem::{Problems, Spot};
@@ -150,6 +151,9 @@ fn one_partition_each(partitions: &[At<RawPartition>], problems: &mut Problems) 
 
 /// The nodes by id; `None` if one could not be read.
 fn known_nodes(raw: &RawCluster) -> Option<HashMap<&NodeId, &RawNode>> {
+    if matches!(raw.nodes, Field::Absent) {
+        return Some(HashMap::new());
+    }
     let nodes = raw.nodes.value().filter(|nodes| nodes.complete)?;
     nodes.items.iter().map(|node| Some((node.value.id.value()?, &node.value))).collect()
 }
@@ -217,7 +221,7 @@ impl Members<'_> {
             let has_role = |node: &RawNode| roles_of(node).is_none_or(|roles| roles.contains(&role));
             let mut left = self.nodes.iter().filter(|(id, node)| has_role(node) && !named.contains(id));
             let members = self.nodes.values().any(|node| has_role(node));
-            if members && left.next().is_none() {
+            if members && left.next().is_none() && !may_bring(self.raw, role) {
                 let what = format!("every {role} is in a partition, and none takes \"*\": other tenants get 503");
                 problems.warning(&partitions.at, what);
             }

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::Serialize;
 
-use super::SameSite;
-use crate::ids::Role;
+use super::{SameSite, ScalePolicy};
+use crate::ids::{Name, Role};
 
 /// How a pool treats its members.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -37,6 +38,10 @@ pub struct PoolSettings {
     pub slow_start: Duration,
     /// What the nodes report of their own load.
     pub load: LoadSettings,
+    /// How many nodes there should be; `None`: as many as there are.
+    pub scale: Option<ScalePolicy>,
+    /// Where members may be that the file does not name. Empty: there are none.
+    pub allowed_networks: Vec<IpNet>,
 }
 
 impl PoolSettings {
@@ -46,7 +51,7 @@ impl PoolSettings {
             balance: Algorithm::RoundRobin,
             hash: HashSettings { by: HashKey::Client, bound: 125 },
             affinity: match role {
-                Role::Manager => Affinity::Cookie(AffinityCookie::default()),
+                Role::Manager => Affinity::Cookie(AffinityCookie::of(role)),
                 Role::Worker => Affinity::Off,
             },
             keepalive: Keepalive { connections: 256, idle: Duration::from_secs(15) },
@@ -69,19 +74,33 @@ impl PoolSettings {
             queue: QueuePolicy { length: 1000, wait: Duration::from_secs(5) },
             slow_start: Duration::ZERO,
             load: LoadSettings { orca: false, fade: Duration::from_secs(10), agent: None },
+            scale: None,
+            allowed_networks: Vec::new(),
         }
     }
 }
 
-impl Default for AffinityCookie {
-    fn default() -> Self {
+impl AffinityCookie {
+    /// The defaults for a pool of `role`. Their names differ, so that on a host of both roles none replaces the other.
+    pub fn of(role: Role) -> Self {
+        let name = match role {
+            Role::Manager => "CARBON_ELB",
+            Role::Worker => "CARBON_ELB_WORKER",
+        };
         AffinityCookie {
-            name: "CARBON_ELB".to_owned(),
+            name: name.to_owned(),
             path: "/".to_owned(),
             secure: Secure::Auto,
             same_site: Some(SameSite::Lax),
             lifetime: None,
         }
+    }
+
+    /// The cookie of the pool of a tenant partition: its name ends with the partition's. A browser that asks for tenants
+    /// of several partitions has a session in each, and keeps one cookie of a name.
+    pub fn in_partition(&self, partition: Option<&Name>) -> Self {
+        let name = partition.map_or_else(|| self.name.clone(), |partition| format!("{}.{partition}", self.name));
+        AffinityCookie { name, ..self.clone() }
     }
 }
 
@@ -119,6 +138,45 @@ pub enum Algorithm {
     Hash,
     /// Turns, with weights scaled by the load that nodes report.
     LoadAware,
+}
+
+impl Algorithm {
+    /// All of them.
+    pub const ALL: [Algorithm; 7] = [
+        Algorithm::RoundRobin,
+        Algorithm::Random,
+        Algorithm::LeastInFlight,
+        Algorithm::TwoChoices,
+        Algorithm::PeakEwma,
+        Algorithm::Hash,
+        Algorithm::LoadAware,
+    ];
+
+    /// Each with the word that the configuration has for it.
+    pub(crate) const WORDS: &'static [(&'static str, Algorithm)] = &{
+        let mut words = [("", Algorithm::RoundRobin); Algorithm::ALL.len()];
+        let mut index = 0;
+        // Computed by the compiler, which would not accept an index that is out of bounds.
+        while index < words.len() {
+            let algorithm = Algorithm::ALL[index];
+            words[index] = (algorithm.as_str(), algorithm);
+            index += 1;
+        }
+        words
+    };
+
+    /// The word used in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Algorithm::RoundRobin => "round_robin",
+            Algorithm::Random => "random",
+            Algorithm::LeastInFlight => "least_in_flight",
+            Algorithm::TwoChoices => "two_choices",
+            Algorithm::PeakEwma => "peak_ewma",
+            Algorithm::Hash => "hash",
+            Algorithm::LoadAware => "load_aware",
+        }
+    }
 }
 
 /// What [`Algorithm::Hash`] looks at.

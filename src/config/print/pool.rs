@@ -2,7 +2,7 @@
 
 use serde_yaml::Value;
 
-use super::{durations, map, number, or_off, some, text};
+use super::{durations, map, number, or_off, some, text, texts};
 use crate::config::checked::{
     Affinity, AffinityCookie, Algorithm, HashKey, HashSettings, LoadSettings, OutlierPolicy, PoolSettings, Secure,
 };
@@ -10,21 +10,12 @@ use crate::config::units::{print_duration, print_percent};
 use crate::ids::Role;
 
 pub(super) fn print(pool: &PoolSettings, role: Role) -> Value {
-    let balance = match pool.balance {
-        Algorithm::RoundRobin => "round_robin",
-        Algorithm::Random => "random",
-        Algorithm::LeastInFlight => "least_in_flight",
-        Algorithm::TwoChoices => "two_choices",
-        Algorithm::PeakEwma => "peak_ewma",
-        Algorithm::Hash => "hash",
-        Algorithm::LoadAware => "load_aware",
-    };
     // Without effect it would only be warned of.
     let hashed = pool.balance == Algorithm::Hash || pool.hash != PoolSettings::of(role).hash;
     let timeouts = &pool.timeouts;
     let timeouts = [("connect", timeouts.connect), ("read", timeouts.read), ("write", timeouts.write)];
     some([
-        ("balance", Some(text(balance))),
+        ("balance", Some(text(pool.balance.as_str()))),
         ("hash", hashed.then(|| hash(&pool.hash))),
         ("affinity", Some(affinity(&pool.affinity))),
         (
@@ -62,6 +53,8 @@ pub(super) fn print(pool: &PoolSettings, role: Role) -> Value {
             Some(or_off(Some(pool.slow_start).filter(|time| !time.is_zero()).map(|time| text(print_duration(time))))),
         ),
         ("load", Some(load(&pool.load))),
+        ("allowed_networks", Some(texts(&pool.allowed_networks))),
+        ("scale", Some(or_off(pool.scale.as_ref().map(super::scaling::print)))),
     ])
 }
 

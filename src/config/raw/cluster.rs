@@ -3,10 +3,11 @@
 use super::pool::RawPools;
 use super::protect::IN_FLIGHT;
 use super::rules::RawAccess;
+use super::sources::RawSource;
 use super::tenants::RawTenants;
 use super::{ENDPOINTS, Items};
 use crate::config::checked::{HostPattern, Mode, NodeHost, Product};
-use crate::config::decode::{Field, Fields, list, set, wrong_type};
+use crate::config::decode::{Field, Fields, list, named, set, wrong_type};
 use crate::config::problem::{Problems, Spot};
 use crate::config::tree::{Node, Value};
 use crate::config::values::{
@@ -15,7 +16,8 @@ use crate::config::values::{
 };
 use crate::ids::{Endpoint, Name, Role, Scheme};
 
-const PORT: std::ops::RangeInclusive<u16> = 1..=u16::MAX;
+pub(super) const PORT: std::ops::RangeInclusive<u16> = 1..=u16::MAX;
+pub(super) const ROLES: &[(&str, Role)] = &[("worker", Role::Worker), ("manager", Role::Manager)];
 
 /// A section under `clusters`.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +31,8 @@ pub(crate) struct RawCluster {
     pub(crate) endpoints: Field<RawEndpoints>,
     pub(crate) access: Field<RawAccess>,
     pub(crate) nodes: Field<Items<RawNode>>,
+    pub(crate) sources: Field<Items<(Name, RawSource)>>,
+    pub(crate) max_dynamic: Field<usize>,
     pub(crate) pools: Field<RawPools>,
     pub(crate) tenants: Field<RawTenants>,
 }
@@ -45,6 +49,12 @@ impl RawCluster {
         ];
         const MODES: &[(&str, Mode)] = &[("separated", Mode::Separated), ("dual", Mode::Dual)];
         let mut fields = Fields::open(node, at, problems)?;
+        let sources = fields.field("sources", named("a map from a name to a source", RawSource::read));
+        let nodes = list("a list of nodes", RawNode::read);
+        let nodes = match &sources {
+            Field::Absent => fields.required("nodes", "a list of nodes", nodes),
+            Field::Bad | Field::Given(_) => fields.field("nodes", nodes),
+        };
         let cluster = RawCluster {
             product: fields.required("product", "esb, mi, is, apim, as, carbon", word(PRODUCTS)),
             mode: fields.field("mode", word(MODES)),
@@ -54,7 +64,9 @@ impl RawCluster {
             paths: fields.field("paths", RawPaths::read),
             endpoints: fields.field("endpoints", RawEndpoints::read),
             access: fields.field("access", RawAccess::read),
-            nodes: fields.required("nodes", "a list of nodes", list("a list of nodes", RawNode::read)),
+            nodes,
+            sources,
+            max_dynamic: fields.field("max_dynamic", number(1..=65_536)),
             pools: fields.field("pools", RawPools::read),
             tenants: fields.field("tenants", RawTenants::read),
         };
@@ -284,8 +296,7 @@ pub(crate) struct RawNode {
 }
 
 impl RawNode {
-    fn read(node: &Node, at: &Spot, problems: &mut Problems) -> Option<Self> {
-        const ROLES: &[(&str, Role)] = &[("worker", Role::Worker), ("manager", Role::Manager)];
+    pub(super) fn read(node: &Node, at: &Spot, problems: &mut Problems) -> Option<Self> {
         let mut fields = Fields::open(node, at, problems)?;
         let node = RawNode {
             id: fields.required("id", "a name, unique in the cluster", name),
@@ -307,7 +318,7 @@ impl RawNode {
 pub(crate) struct RawPorts(pub(crate) [Field<u16>; 2]);
 
 impl RawPorts {
-    fn read(node: &Node, at: &Spot, problems: &mut Problems) -> Option<Self> {
+    pub(super) fn read(node: &Node, at: &Spot, problems: &mut Problems) -> Option<Self> {
         let mut fields = Fields::open(node, at, problems)?;
         let mut ports = RawPorts::default();
         for (key, endpoint) in ENDPOINTS {

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use super::USUAL;
+use ipnet::IpNet;
+
 use super::affinity::{RawAffinity, RawHash};
 use super::protect::{IN_FLIGHT, RHYTHM, RawLoad, RawOutliers, RawQueue, RawRetry};
+use super::scaling::RawScale;
+use super::{USUAL, networks};
 use crate::config::checked::Algorithm;
-use crate::config::decode::{Field, Fields};
+use crate::config::decode::{Field, Fields, Items};
 use crate::config::problem::{Problems, Spot};
 use crate::config::tree::Node;
 use crate::config::values::{duration, map_or_off, number, or_off, percent, word};
@@ -52,22 +55,15 @@ pub(crate) struct RawPool {
     pub(crate) queue: Field<Option<RawQueue>>,
     pub(crate) slow_start: Field<Option<Duration>>,
     pub(crate) load: Field<RawLoad>,
+    pub(crate) allowed_networks: Field<Items<IpNet>>,
+    pub(crate) scale: Field<Option<RawScale>>,
 }
 
 impl RawPool {
     fn read(node: &Node, at: &Spot, problems: &mut Problems) -> Option<Self> {
-        const ALGORITHMS: &[(&str, Algorithm)] = &[
-            ("round_robin", Algorithm::RoundRobin),
-            ("random", Algorithm::Random),
-            ("least_in_flight", Algorithm::LeastInFlight),
-            ("two_choices", Algorithm::TwoChoices),
-            ("peak_ewma", Algorithm::PeakEwma),
-            ("hash", Algorithm::Hash),
-            ("load_aware", Algorithm::LoadAware),
-        ];
         let mut fields = Fields::open(node, at, problems)?;
         let pool = RawPool {
-            balance: fields.field("balance", word(ALGORITHMS)),
+            balance: fields.field("balance", word(Algorithm::WORDS)),
             hash: fields.field("hash", RawHash::read),
             affinity: fields.field("affinity", RawAffinity::read),
             keepalive: fields.field("keepalive", RawKeepalive::read),
@@ -80,6 +76,8 @@ impl RawPool {
             queue: fields.field("queue", map_or_off(RawQueue::read)),
             slow_start: fields.field("slow_start", or_off(duration(USUAL))),
             load: fields.field("load", RawLoad::read),
+            allowed_networks: fields.field("allowed_networks", networks),
+            scale: fields.field("scale", map_or_off(RawScale::read)),
         };
         fields.close();
         Some(pool)

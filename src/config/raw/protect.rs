@@ -12,7 +12,7 @@ use crate::config::values::{boolean, duration, map_or_off, number, or_off, perce
 pub(super) const RHYTHM: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60 * 60);
 
 /// Requests in flight, wherever they are limited.
-pub(super) const IN_FLIGHT: std::ops::RangeInclusive<usize> = 1..=1_000_000;
+pub(crate) const IN_FLIGHT: std::ops::RangeInclusive<usize> = 1..=1_000_000;
 
 /// `clusters.*.pools.*.outliers`. An inner `None` is `off`.
 #[derive(Debug, Clone, Default)]

@@ -18,24 +18,18 @@ fn a_section_that_says_nothing_gets_the_defaults() {
         assert_eq!(pool(settings), PoolSettings::of(Role::Worker), "{settings}");
     }
     let cookie = pool("affinity: cookie").affinity;
-    assert_eq!(cookie, PoolSettings::of(Role::Manager).affinity);
+    assert_eq!(cookie, Affinity::Cookie(AffinityCookie::of(Role::Worker)));
     assert_eq!(pool("affinity: { cookie: {} }").affinity, cookie);
 }
 
 #[test]
 fn each_word_has_its_meaning() {
-    let algorithms = [
-        ("round_robin", Algorithm::RoundRobin),
-        ("random", Algorithm::Random),
-        ("least_in_flight", Algorithm::LeastInFlight),
-        ("two_choices", Algorithm::TwoChoices),
-        ("peak_ewma", Algorithm::PeakEwma),
-        ("hash", Algorithm::Hash),
-    ];
-    for (word, algorithm) in algorithms {
-        assert_eq!(pool(&format!("balance: {word}")).balance, algorithm);
+    for algorithm in Algorithm::ALL {
+        let word = algorithm.as_str();
+        assert_eq!(serde_json::to_value(algorithm).unwrap(), word);
+        // Without reports, `load_aware` would be warned of.
+        assert_eq!(pool(&format!("balance: {word}, load: {{ orca: true }}")).balance, algorithm);
     }
-    assert_eq!(pool("balance: load_aware, load: { orca: true }").balance, Algorithm::LoadAware);
     let keys = [
         ("client", HashKey::Client),
         ("tenant", HashKey::Tenant),
@@ -68,6 +62,25 @@ fn off_means_none() {
     let outliers = pool("outliers: { consecutive: off, error_rate: 5% }").outliers.unwrap();
     assert_eq!((outliers.consecutive, outliers.error_percent, outliers.latency_percent), (0, 5, 0));
     assert_eq!(pool("retry: { try_timeout: off }").retry, PoolSettings::of(Role::Worker).retry);
+}
+
+#[test]
+fn members_may_register_where_a_pool_allows_them() {
+    let networks = pool("allowed_networks: [10.1.2.3/16, 192.0.2.7, 'fd00::/8']").allowed_networks;
+    assert_eq!(
+        networks.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["10.1.0.0/16", "192.0.2.7/32", "fd00::/8"]
+    );
+    assert!(pool("allowed_networks: []").allowed_networks.is_empty());
+    let most = |text: &str| accepted(text).config.clusters[0].max_dynamic;
+    assert_eq!((most(GOOD), most(&GOOD.replace("    pools:", "    max_dynamic: 5\n    pools:"))), (1000, 5));
+    one_problem(
+        "    pools:",
+        "    max_dynamic: 0\n    pools:",
+        23,
+        "max_dynamic: 0 is out of range; allowed: 1 to",
+        Severity::Error,
+    );
 }
 
 #[test]
@@ -149,6 +162,8 @@ fn mistakes_in_pools() {
         ("queue: { wait: 0s }", "queue.wait: \"0s\" is out of range"),
         ("slow_start: 0s", "slow_start: \"0s\" is out of range"),
         ("load: { orca: 1 }", "orca: \"1\" is not a boolean"),
+        ("allowed_networks: 10.0.0.0/8", "allowed_networks: found \"10.0.0.0/8\"; allowed: a list of networks"),
+        ("allowed_networks: [10.0.0.0/33]", "allowed_networks[0]: \"10.0.0.0/33\" is not a network"),
         ("load: { agent: {} }", "load.agent.port: is missing; allowed: 1 to 65535"),
         ("load: { agent: 7777 }", "load.agent: found \"7777\"; allowed: off, or a map"),
         ("load: { agent: { port: 1, interval: 1s } }", "interval: a probe may take 2s, but they begin every 1s"),
@@ -191,6 +206,63 @@ fn routes_lead_to_one_node_where_they_are_used() {
     assert_eq!(problems.len(), 1, "{problems}");
     assert!(problems.to_string().contains("line 21: clusters.esb.nodes[1].id: an id with a dot"), "{problems}");
     assert_eq!(accepted(&dotted.replace("id: wk.1", "route: wk-1, id: wk.1")).warnings, []);
+}
+
+#[test]
+fn the_cookies_of_both_roles_do_not_meet() {
+    let with = |worker: &str, manager: &str, rest: &str| {
+        let pool = |cookie: &str| format!("{{ affinity: {{ cookie: {{ {cookie} }} }} }}");
+        let manager = if manager.is_empty() { String::new() } else { format!("\n      manager: {}", pool(manager)) };
+        GOOD.replace("{ balance: round_robin }", &format!("{}{manager}{rest}", pool(worker)))
+    };
+    let gold = "\n    tenants: { partitions: [{ name: gold, tenants: [gold.example], nodes: [wk-1, mgr-1] }] }";
+    for (worker, manager, rest) in [
+        ("name: S", "name: s", ""), // letters of cookies have a case
+        ("name: S, path: /a", "name: S, path: /b", ""),
+        ("name: S, path: /a", "name: S, path: /ab", ""),
+        ("name: S.gold", "name: S", ""),
+        ("name: CARBON_ELB_WORKER", "", gold),
+    ] {
+        let loaded = accepted(&with(worker, manager, rest));
+        assert!(
+            !loaded.warnings.iter().any(|warning| warning.path.contains("affinity")),
+            "{worker}: {:?}",
+            loaded.warnings
+        );
+    }
+    // Nobody gets to the managers' pool without a host of theirs.
+    let alone = with("name: CARBON_ELB", "", "").replace("      manager: [mgt.example.com]\n", "");
+    let alone = alone.replace("  console:\n    bind: [\"127.0.0.1:9443\"]\n    role: manager\n", "");
+    accepted(&alone);
+
+    let allowed = ": browsers keep one of them only; allowed: another name (the cookie of a tenant partition is NAME.";
+    for (worker, manager, rest, expected) in [
+        (
+            "name: CARBON_ELB",
+            "",
+            "",
+            "line 24: clusters.esb.pools.worker.affinity.cookie.name: CARBON_ELB is a cookie of the manager pool, too \
+             (which is its default)",
+        ),
+        (
+            "name: S",
+            "name: S",
+            "",
+            "line 25: clusters.esb.pools.manager.affinity.cookie.name: S is a cookie of the worker pool, too \
+             (see line 24)",
+        ),
+        ("path: /a", "name: CARBON_ELB_WORKER", "", "line 25: clusters.esb.pools.manager.affinity.cookie.name: CARBON"),
+        ("name: S, path: /a/", "name: S, path: /a", "", "line 25: "),
+        ("name: S, path: /a", "name: S, path: /a/b", "", "line 25: "),
+        ("name: S.gold", "name: S", gold, "line 25: clusters.esb.pools.manager.affinity.cookie.name: S.gold is a cook"),
+        ("name: S", "name: S.gold", gold, "line 25: clusters.esb.pools.manager.affinity.cookie.name: S.gold is a cook"),
+    ] {
+        let problems = parse_text(&with(worker, manager, rest)).unwrap_err();
+        let errors: Vec<_> = problems.iter().filter(|problem| problem.severity == Severity::Error).collect();
+        assert_eq!(errors.len(), 1, "{problems}");
+        let error = errors[0].to_string();
+        assert!(error.starts_with(expected) && error.contains(allowed), "{error}");
+    }
 }
 
 #[test]

@@ -42,7 +42,9 @@ fn tokens_come_from_the_environment_or_from_a_file() {
         let text = GOOD.replace("admin: { ", &format!("admin: {{ {tokens}, "));
         let loaded = parse_in(&text, &folder.0).unwrap();
         assert_eq!(loaded.warnings, [], "{tokens}");
-        assert_eq!(exposed(&loaded.config.admin.tokens), [TOKEN]);
+        let tokens = &loaded.config.admin.tokens;
+        assert_eq!(tokens.iter().map(|token| token.secret.expose()).collect::<Vec<_>>(), [TOKEN.as_bytes()]);
+        assert_eq!(tokens[0].scope, Scope::unlimited());
         let printed = effective(&loaded.config);
         assert!(!printed.contains(TOKEN), "{printed}");
         assert_eq!(parse_in(&printed, Path::new("/nowhere")).unwrap().config, loaded.config, "{printed}");
@@ -93,6 +95,80 @@ fn mistakes_in_tokens() {
     ];
     for (key, fragment) in rows {
         one_problem("admin: { ", &format!("admin: {{ {key}, "), 25, fragment, Severity::Error);
+    }
+}
+
+#[test]
+fn a_token_has_a_scope() {
+    let scope = |tokens: &str| {
+        let text = GOOD.replace("admin: { ", &format!("admin: {{ tokens: {tokens}, "));
+        let loaded = accepted(&text);
+        assert_eq!(loaded.warnings, [], "{tokens}");
+        let printed = effective(&loaded.config);
+        assert_eq!(accepted(&printed).config, loaded.config, "{printed}");
+        let scopes = loaded.config.admin.tokens.into_iter().map(|token| {
+            let words: Vec<_> = token.scope.may.iter().map(|may| may.as_str()).collect();
+            let pools: Vec<_> = token.scope.pools.iter().map(ToString::to_string).collect();
+            format!("{} in {}", words.join(" "), pools.join(" "))
+        });
+        scopes.collect::<Vec<_>>().join(", ")
+    };
+    let unlimited = "read operate register in */*";
+    for (tokens, expected) in [
+        ("'${TOKEN}'", unlimited),
+        ("['${TOKEN}']", unlimited),
+        ("[{ token: '${TOKEN}', may: [read, operate, register], pools: ['*/*'] }]", unlimited),
+        // Managers have to be named.
+        ("[{ token: '${TOKEN}', may: [register] }]", "register in */worker"),
+        ("[{ token: '${TOKEN}', may: [read, operate], pools: ['esb/*'] }]", "read operate in esb/*"),
+        (
+            "[{ token: '${TOKEN}', may: [operate], pools: [esb/manager, '*/worker'] }]",
+            "operate in esb/manager */worker",
+        ),
+        ("['${OTHER_TOKEN}', { token: '${TOKEN}', may: [read] }]", "read operate register in */*, read in */worker"),
+    ] {
+        assert_eq!(scope(tokens), expected, "{tokens}");
+    }
+}
+
+#[test]
+fn mistakes_in_scopes() {
+    let rows = [
+        ("{ may: [read] }", "tokens[0].token: is missing; allowed: \"${NAME}\" with the name of"),
+        (
+            "{ token: letmein-letmein-letmein, may: [read] }",
+            "tokens[0].token: a token that stands in the configuration",
+        ),
+        ("{ token: '${SHORT}', may: [read] }", "tokens[0].token: the environment variable SHORT has 7 characters"),
+        ("{ token: '${TOKEN}' }", "tokens[0].may: is missing; allowed: a list of read, operate, register"),
+        ("{ token: '${TOKEN}', may: [] }", "tokens[0].may: the token is good for nothing; allowed: at least one of"),
+        ("{ token: '${TOKEN}', may: read }", "tokens[0].may: found \"read\"; allowed: a list of permissions"),
+        (
+            "{ token: '${TOKEN}', may: [registr] }",
+            "tokens[0].may[0]: \"registr\" is not known (did you mean \"register\"?); allowed: read, operate, register",
+        ),
+        ("{ token: '${TOKEN}', may: ['${TOKEN}'] }", "tokens[0].may[0]: \"${TOKEN}\" is not known; allowed: read"),
+        (
+            "{ token: '${TOKEN}', may: [read, read] }",
+            "tokens[0].may[1]: is in the list twice; allowed: each entry once",
+        ),
+        ("{ token: '${TOKEN}', may: [read], pools: [] }", "tokens[0].pools: no pools; allowed: at least one pool"),
+        (
+            "{ token: '${TOKEN}', may: [read], pools: [esb] }",
+            "tokens[0].pools[0]: \"esb\" is not a pool; allowed: CLUSTER/ROLE, such as esb/worker",
+        ),
+        ("{ token: '${TOKEN}', may: [read], pools: ['${TOKEN}'] }", "pools[0]: \"${TOKEN}\" is not a pool"),
+        ("{ token: '${TOKEN}', may: [read], pools: [esb/workers] }", "pools[0]: \"esb/workers\" is not a pool"),
+        ("{ token: '${TOKEN}', may: [read], pools: ['e*/worker'] }", "pools[0]: \"e*/worker\" is not a pool"),
+        ("{ token: '${TOKEN}', may: [read], pools: [is/worker] }", "pools[0]: there is no cluster is; allowed: esb"),
+        ("{ token: '${TOKEN}', may: [read], pool: [esb/*] }", "pool: unknown key (did you mean \"pools\"?); allowed:"),
+        (
+            "{ token: '${TOKEN}', may: [read] }, '${TOKEN}'",
+            "admin.tokens[1]: is in the list twice; allowed: each token once",
+        ),
+    ];
+    for (token, fragment) in rows {
+        one_problem("admin: { ", &format!("admin: {{ tokens: [{token}], "), 25, fragment, Severity::Error);
     }
 }
 

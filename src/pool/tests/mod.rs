@@ -13,9 +13,13 @@ use crate::retry::Others;
 /// What keeps the sessions of a pool whose members are these, by route.
 fn sessions_of(members: &[(&str, u32, Standing)]) -> Sessions {
     let (config, _) = config("affinity: route", members);
-    let cluster = &config.clusters[0];
+    workers(&config.clusters[0])
+}
+
+fn workers(cluster: &crate::config::Cluster) -> Sessions {
     let affinity = &cluster.pools[Role::Worker.index()].affinity;
-    Sessions::new(affinity, &[], &cluster.name, Role::Worker, &cluster.nodes.iter().enumerate().collect::<Vec<_>>())
+    let nodes: Vec<_> = cluster.nodes.iter().enumerate().collect();
+    Sessions::new(affinity, &[], (&cluster.name, Role::Worker, None), &nodes, Arc::default())
 }
 
 fn config(settings: &str, members: &[(&str, u32, Standing)]) -> (crate::config::Config, Metrics) {
@@ -35,13 +39,12 @@ fn view(settings: &str, members: &[(&str, u32, Standing)]) -> PoolView {
     let (config, metrics) = config(settings, members);
     let cluster = &config.clusters[0];
     let settings = cluster.pools[Role::Worker.index()].clone();
-    let nodes: Vec<_> = cluster.nodes.iter().enumerate().collect();
     let pool = Arc::new(Pool::new(PoolParts {
         cluster: cluster.name.clone(),
         role: Role::Worker,
         endpoint: Endpoint::Servlet,
         partition: None,
-        sessions: Sessions::new(&settings.affinity, &[], &cluster.name, Role::Worker, &nodes),
+        sessions: workers(cluster),
         settings: settings.clone(),
         upstream: cluster.endpoints[Endpoint::Servlet.index()].clone(),
         key: 0,

@@ -404,3 +404,29 @@ fn a_thousand_members_keep_their_numbers() {
     assert_eq!((0..999).map(|i| key(&registry, &format!("wk-{i}"))).collect::<Vec<_>>(), keys);
     assert_eq!(view(&registry.snapshot()).members().len(), 999);
 }
+
+#[test]
+fn who_is_leaving_is_drained_whatever_operators_want() {
+    let registry = up(&[ONE, TWO], "");
+    let leave = |leaving: bool| {
+        let mut config = Config::clone(&registry.config());
+        config.clusters[0].nodes[0].leaving = leaving;
+        registry.apply(Arc::new(config), None, Instant::now());
+    };
+    let counts = || {
+        let shown = registry.shown_node(key(&registry, "wk-1")).unwrap();
+        shown.node.sessions_left().left(Instant::now()).is_some()
+    };
+    leave(true);
+    assert_eq!((standings(&registry), counts()), (vec!["wk-1 draining".to_owned(), "wk-2 ready".to_owned()], true));
+    assert_eq!(workers(&registry), ["wk-2"]);
+    let one = key(&registry, "wk-1");
+    registry.set_admin_state(one, AdminState::Maintenance, Instant::now());
+    assert_eq!(standings(&registry)[0], "wk-1 maintenance");
+    registry.set_admin_state(one, AdminState::Ready, Instant::now());
+    assert_eq!(standings(&registry)[0], "wk-1 draining");
+    leave(false);
+    assert_eq!((standings(&registry)[0].as_str(), counts()), ("wk-1 ready", false));
+    assert_eq!(workers(&registry), ["wk-1", "wk-2"]);
+    assert_eq!(key(&registry, "wk-1"), one, "it is the same node all the time");
+}

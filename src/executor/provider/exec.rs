@@ -1,0 +1,215 @@
+//! Instances that the operator's own programs start and stop: virtual machines, processes, whatever.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use super::{ADDRESS, Fault, Provider, parse_place, told, told_of};
+use crate::executor::settings::Commands;
+use crate::executor::world::{Instance, Place, PoolName};
+use crate::ids::{Name, NodeId};
+
+/// The most that is read of what a program prints, in bytes.
+const LONGEST: u64 = 1 << 20;
+
+/// Runs the programs of one pool.
+pub(super) struct Exec {
+    pool: PoolName,
+    commands: Commands,
+    /// What was started from here and is not stopped yet: it may not be registered yet.
+    started: Mutex<BTreeMap<NodeId, Place>>,
+}
+
+impl Exec {
+    /// Runs these programs.
+    pub(super) fn new(pool: PoolName, commands: Commands) -> Self {
+        Exec { pool, commands, started: Mutex::default() }
+    }
+
+    /// A program with what it is told in its environment. No shell sees any of it.
+    fn command(&self, program: &[String], told: &[(&str, String)]) -> Result<Command, Fault> {
+        let (program, arguments) = program.split_first().ok_or_else(|| Fault("no program is named".to_owned()))?;
+        let mut command = Command::new(program);
+        command.args(arguments).envs(told.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        // Ctrl-C is for this program. What it has started lives on.
+        command.process_group(0).kill_on_drop(true);
+        Ok(command)
+    }
+
+    async fn in_time<T>(&self, what: &str, run: impl Future<Output = io::Result<T>>) -> Result<T, Fault> {
+        let limit = self.commands.timeout;
+        let done = timeout(limit, run).await.map_err(|_| late(what, limit))?;
+        done.map_err(|e| Fault(format!("{what}: {e}")))
+    }
+
+    /// Runs a program to its end and returns what it has printed.
+    async fn output(&self, what: &str, program: &[String], told: &[(&str, String)]) -> Result<String, Fault> {
+        let mut command = self.command(program, told)?;
+        let run = async {
+            let mut child = command.spawn()?;
+            let mut text = String::new();
+            stdout(&mut child)?.take(LONGEST).read_to_string(&mut text).await?;
+            Ok((child.wait().await?, text))
+        };
+        let (status, text) = self.in_time(what, run).await?;
+        succeeded(what, status)?;
+        Ok(text)
+    }
+}
+
+#[async_trait]
+impl Provider for Exec {
+    async fn list(&self, registered: &BTreeMap<NodeId, Place>) -> Result<BTreeMap<NodeId, Instance>, Fault> {
+        let Some(program) = &self.commands.list else {
+            let mut known = registered.clone();
+            known.extend(self.started.lock().clone());
+            return Ok(known.into_iter().map(|(id, place)| (id, Instance::Running(place))).collect());
+        };
+        let text = self.output("list", program, &told_of(&self.pool)).await?;
+        let running = parse_list(&text)?;
+        self.started.lock().retain(|id, _| running.contains_key(id));
+        Ok(running.into_iter().map(|(id, place)| (id, Instance::Running(place))).collect())
+    }
+
+    async fn start(&self, id: &NodeId) -> Result<Place, Fault> {
+        let mut command = self.command(&self.commands.start, &told(&self.pool, id))?;
+        let run = async {
+            let mut child = command.spawn()?;
+            let mut lines = BufReader::new(stdout(&mut child)?.take(LONGEST)).lines();
+            // Not to the end of its output: what it leaves behind may hold that open.
+            let (line, status) = tokio::join!(lines.next_line(), child.wait());
+            Ok((line?, status?))
+        };
+        let (line, status) = self.in_time("start", run).await?;
+        succeeded("start", status)?;
+        let line = line.unwrap_or_default();
+        let place = parse_place(&line).ok_or_else(|| {
+            Fault(format!("start: {:?} is not an address", line.chars().take(100).collect::<String>()))
+        })?;
+        self.started.lock().insert(id.clone(), place.clone());
+        Ok(place)
+    }
+
+    async fn stop(&self, id: &NodeId, place: Option<&Place>) -> Result<(), Fault> {
+        let mut variables = told(&self.pool, id).to_vec();
+        variables.extend(place.map(|place| (ADDRESS, place.address.to_string())));
+        let mut command = self.command(&self.commands.stop, &variables)?;
+        command.stdout(Stdio::null());
+        let status = self.in_time("stop", async { command.spawn()?.wait().await }).await?;
+        succeeded("stop", status)?;
+        self.started.lock().remove(id);
+        Ok(())
+    }
+}
+
+fn stdout(child: &mut Child) -> io::Result<impl AsyncRead + Unpin + use<>> {
+    child.stdout.take().ok_or_else(|| io::Error::other("its output cannot be read"))
+}
+
+fn late(what: &str, limit: Duration) -> Fault {
+    Fault(format!("{what}: not done within {}", humantime::format_duration(limit)))
+}
+
+fn succeeded(what: &str, status: ExitStatus) -> Result<(), Fault> {
+    if status.success() { Ok(()) } else { Err(Fault(format!("{what}: {status}"))) }
+}
+
+/// A line for each instance: `ID ADDRESS`, as [`parse_place`] has it. Empty lines are left out.
+fn parse_list(text: &str) -> Result<BTreeMap<NodeId, Place>, Fault> {
+    let line = |line: &str| {
+        let (id, place) = line.trim().split_once(char::is_whitespace)?;
+        Some((Name::parse(id)?, parse_place(place)?))
+    };
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    lines.map(|text| line(text).ok_or_else(|| Fault(format!("list: {text:?} is not an id and an address")))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Role;
+
+    fn sh(script: &str) -> Vec<String> {
+        ["sh", "-c", script].map(str::to_owned).to_vec()
+    }
+
+    fn exec(start: &str, stop: &str, list: Option<&str>) -> Exec {
+        let pool = PoolName { cluster: Name::parse("esb").unwrap(), role: Role::Worker };
+        let timeout = Duration::from_secs(20);
+        Exec::new(pool, Commands { start: sh(start), stop: sh(stop), list: list.map(sh), timeout })
+    }
+
+    fn wk() -> NodeId {
+        Name::parse("auto-1").unwrap()
+    }
+
+    #[tokio::test]
+    async fn programs_are_told_what_it_is_about() {
+        let start =
+            r#"[ "$CARBON_ELB_MEMBER/$CARBON_ELB_CLUSTER/$CARBON_ELB_ROLE" = auto-1/esb/worker ] && echo 10.0.0.5:80"#;
+        let stop = r#"[ "$CARBON_ELB_MEMBER at $CARBON_ELB_ADDRESS" = "auto-1 at 10.0.0.5" ]"#;
+        let exec = exec(start, stop, None);
+        let place = exec.start(&wk()).await.unwrap();
+        assert_eq!(place, parse_place("10.0.0.5:80").unwrap());
+        let known = exec.list(&BTreeMap::new()).await.unwrap();
+        assert_eq!(known, BTreeMap::from([(wk(), Instance::Running(place.clone()))]), "it is not registered yet");
+        exec.stop(&wk(), Some(&place)).await.unwrap();
+        assert_eq!(exec.list(&BTreeMap::new()).await.unwrap(), BTreeMap::new());
+        let registered = BTreeMap::from([(wk(), place.clone())]);
+        assert_eq!(exec.list(&registered).await.unwrap().len(), 1, "after a restart, what is registered runs");
+        assert!(exec.stop(&wk(), None).await.is_err(), "it fails without the address");
+    }
+
+    #[tokio::test]
+    async fn what_a_start_leaves_behind_is_not_waited_for() {
+        let folder = std::env::temp_dir().join(format!("carbon-elb-exec-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let pipe = folder.join("pipe").display().to_string();
+        // The reader of the pipe holds the output open until somebody writes.
+        let exec = exec(&format!("mkfifo {pipe}; cat {pipe} & echo 10.0.0.5"), &format!("echo >{pipe}"), None);
+        assert!(exec.start(&wk()).await.is_ok());
+        assert!(exec.stop(&wk(), None).await.is_ok(), "it was still there");
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[tokio::test]
+    async fn failures_are_said() {
+        for (start, expected) in [
+            ("exit 3", "exit status: 3"),
+            ("echo 10.0.0.5; exit 1", "exit status: 1"),
+            ("echo wk-1.example.com", "\"wk-1.example.com\" is not an address"),
+            ("true", "\"\" is not an address"),
+        ] {
+            let fault = exec(start, "true", None).start(&wk()).await.unwrap_err().to_string();
+            assert!(fault.contains(expected), "{start}: {fault}");
+        }
+        let mut slow = exec("exec sleep 1000", "exec sleep 1000", None);
+        slow.commands.timeout = Duration::from_millis(50);
+        assert_eq!(slow.start(&wk()).await.unwrap_err().to_string(), "start: not done within 50ms");
+        assert_eq!(slow.stop(&wk(), None).await.unwrap_err().to_string(), "stop: not done within 50ms");
+        let missing =
+            Exec { commands: Commands { start: vec!["/no/such/program".to_owned()], ..slow.commands }, ..slow };
+        assert!(missing.start(&wk()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_list_is_what_runs() {
+        let listed = exec("true", "true", Some("echo auto-1 10.0.0.5:80; echo; echo '  auto-2  ::1 servlet=9763'"));
+        let expected = [("auto-1", "10.0.0.5:80"), ("auto-2", "::1 servlet=9763")]
+            .map(|(id, place)| (Name::parse(id).unwrap(), Instance::Running(parse_place(place).unwrap())));
+        assert_eq!(listed.list(&BTreeMap::new()).await.unwrap(), BTreeMap::from(expected));
+        for script in ["echo auto-1", "echo /etc 10.0.0.5", "exit 1"] {
+            assert!(exec("true", "true", Some(script)).list(&BTreeMap::new()).await.is_err(), "{script}");
+        }
+        let none = exec("true", "true", Some("true"));
+        assert_eq!(none.list(&BTreeMap::from([(wk(), parse_place("::1").unwrap())])).await, Ok(BTreeMap::new()));
+    }
+}

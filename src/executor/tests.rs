@@ -1,0 +1,582 @@
+//! Tables of single situations, and random histories in virtual time.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use super::Memory;
+use super::plan::{Limits, Step, Why, plan};
+use super::world::{Health, Instance, Member, Place, Sessions, World};
+use crate::ids::{Name, NodeId, Role};
+use crate::member::AdminState;
+
+const SECOND: Duration = Duration::from_secs(1);
+const PREFIX: &str = "auto-";
+const LIMITS: Limits =
+    Limits { starts: 2, join: Duration::from_secs(60), drain: Duration::from_secs(30), renew: Duration::from_secs(5) };
+
+fn id(text: &str) -> NodeId {
+    Name::parse(text).unwrap()
+}
+
+fn place() -> Place {
+    Place { address: "10.0.0.7".parse().unwrap(), ports: [None; 2] }
+}
+
+/// A worker that was registered and serves.
+fn member() -> Member {
+    Member {
+        state: AdminState::Ready,
+        health: Health::Up,
+        busy: 0,
+        sessions: None,
+        manager: false,
+        worker: true,
+        registered: true,
+        lapsed: false,
+        behind: false,
+    }
+}
+
+fn draining(left: usize) -> Member {
+    let sessions = Some(Sessions { left, at_least: false });
+    Member { state: AdminState::Draining, sessions, ..member() }
+}
+
+fn resting() -> Member {
+    Member { state: AdminState::Maintenance, ..member() }
+}
+
+/// A world of running instances with their members; `None`: no member. Names that do not begin as instances do are of
+/// others.
+fn world(wanted: usize, members: &[(&str, Option<Member>)]) -> World {
+    let named = members.iter().map(|(name, member)| (id(name), member.clone()));
+    World {
+        role: Role::Worker,
+        wanted,
+        max: 5,
+        members: named.clone().filter_map(|(id, member)| Some((id, member?))).collect(),
+        instances: named
+            .filter(|(id, _)| id.as_str().starts_with(PREFIX))
+            .map(|(id, _)| (id, Instance::Running(place())))
+            .collect(),
+        complete: true,
+    }
+}
+
+/// What is done in a world that was just found, renewals left out.
+fn steps(world: &World) -> Vec<Step> {
+    let (mut memory, now) = (Memory::default(), Instant::now());
+    memory.observe(world, now);
+    steps_with(world, &memory, now)
+}
+
+fn steps_with(world: &World, memory: &Memory, now: Instant) -> Vec<Step> {
+    let known = |step: &Step| matches!(step, Step::Register(id) if world.members.get(id).is_some_and(|m| !m.behind));
+    plan(world, memory, &LIMITS, PREFIX, now).into_iter().filter(|step| !known(step)).collect()
+}
+
+#[test]
+fn each_situation_has_its_step() {
+    let up = || Some(member());
+    let down = || Some(Member { health: Health::Down, ..member() });
+    let unknown = || Some(Member { health: Health::Unknown, ..member() });
+    let behind = |member: Member| Some(Member { behind: true, ..member });
+    let drain = |name: &str| Step::Drain(id(name), Why::Spare);
+    let rows: Vec<(&str, World, Vec<Step>)> = vec![
+        ("as wanted", world(2, &[("auto-a", up()), ("static", up())]), vec![]),
+        ("too few", world(2, &[("static", up())]), vec![Step::Start(1)]),
+        ("far too few: not all at a time", world(5, &[]), vec![Step::Start(2)]),
+        ("what starts counts", world(2, &[("auto-a", unknown()), ("static", up())]), vec![]),
+        (
+            "a static node that is down does not",
+            world(2, &[("auto-a", up()), ("static", down())]),
+            vec![Step::Start(1)],
+        ),
+        ("nor one that leaves", world(1, &[("static", Some(draining(0)))]), vec![Step::Start(1)]),
+        ("never above max", world(9, &["a", "b", "c", "d", "e"].map(|name| (name, up()))), vec![]),
+        ("what runs is a member", world(0, &[("auto-a", None)]), vec![Step::Register(id("auto-a"))]),
+        ("of all balancers", world(1, &[("auto-a", behind(member()))]), vec![Step::Register(id("auto-a"))]),
+        (
+            "one whose lease has ended is registered again",
+            world(1, &[("auto-a", Some(Member { lapsed: true, behind: true, ..member() }))]),
+            vec![Step::Register(id("auto-a"))],
+        ),
+        ("too many", world(1, &[("auto-a", up()), ("auto-b", up())]), vec![drain("auto-b")]),
+        (
+            "the one with the least to do goes",
+            world(1, &[("auto-a", up()), ("auto-b", Some(Member { busy: 3, ..member() }))]),
+            vec![drain("auto-a")],
+        ),
+        (
+            "one that is not up yet is missed less",
+            world(1, &[("auto-a", unknown()), ("auto-b", up())]),
+            vec![drain("auto-a")],
+        ),
+        ("only what was started from here", world(0, &[("static", up()), ("other", up())]), vec![]),
+        ("a drain is waited for", world(1, &[("auto-a", up()), ("auto-b", Some(draining(3)))]), vec![]),
+        (
+            "and then it gets nothing",
+            world(1, &[("auto-a", up()), ("auto-b", Some(draining(0)))]),
+            vec![Step::Rest(id("auto-b"))],
+        ),
+        (
+            "sessions that were not seen may be there",
+            world(
+                1,
+                &[
+                    ("auto-a", up()),
+                    ("auto-b", Some(Member { sessions: Some(Sessions { left: 0, at_least: true }), ..draining(0) })),
+                ],
+            ),
+            vec![],
+        ),
+        (
+            "a member that is down has no sessions",
+            world(0, &[("auto-b", Some(Member { health: Health::Down, ..draining(3) }))]),
+            vec![Step::Rest(id("auto-b"))],
+        ),
+        ("seen idle once is not enough", world(0, &[("auto-a", Some(resting()))]), vec![]),
+        (
+            "another balancer still has it ready",
+            world(0, &[("auto-a", behind(draining(3)))]),
+            vec![Step::Register(id("auto-a")), Step::Drain(id("auto-a"), Why::Behind)],
+        ),
+        (
+            "another balancer still lets it drain",
+            world(0, &[("auto-a", behind(resting()))]),
+            vec![Step::Register(id("auto-a")), Step::Rest(id("auto-a"))],
+        ),
+    ];
+    for (what, world, expected) in rows {
+        assert_eq!(steps(&world), expected, "{what}: {world:?}");
+    }
+}
+
+#[test]
+fn what_has_ended_is_removed_and_replaced() {
+    let mut world = world(2, &[("auto-a", Some(member())), ("auto-b", Some(member()))]);
+    world.instances.insert(id("auto-a"), Instance::Ended);
+    assert_eq!(steps(&world), [Step::Remove(id("auto-a")), Step::Start(1)]);
+    // Removed, the member is still registered.
+    world.instances.remove(&id("auto-a"));
+    assert_eq!(steps(&world), [Step::Deregister(id("auto-a"))], "it counts as somebody's until it is gone");
+    world.members.insert(id("auto-a"), Member { lapsed: true, ..member() });
+    assert_eq!(steps(&world), [], "it goes by itself");
+    // A node of the configuration with such a name is not ours.
+    let configured = Member { registered: false, ..member() };
+    world.members.insert(id("auto-a"), configured);
+    assert_eq!(steps(&world), []);
+}
+
+#[test]
+fn a_member_is_stopped_when_it_was_idle_twice() {
+    let begin = Instant::now();
+    let mut memory = Memory::default();
+    let mut look = |member: Member, complete: bool, second: u32| {
+        let mut world = world(0, &[("auto-a", Some(member))]);
+        world.complete = complete;
+        memory.observe(&world, begin + SECOND * second);
+        steps_with(&world, &memory, begin + SECOND * second)
+    };
+    let stop = [Step::Stop(id("auto-a"))];
+    assert_eq!(look(resting(), true, 0), []);
+    assert_eq!(look(Member { busy: 1, ..resting() }, true, 1), [], "a request that came late");
+    assert_eq!(look(resting(), true, 2), []);
+    assert_eq!(look(resting(), false, 3), [], "a balancer does not tell");
+    assert_eq!(look(resting(), true, 4), [], "the count begins again");
+    assert_eq!(look(resting(), true, 5), stop);
+}
+
+#[test]
+fn sessions_are_waited_for_and_not_for_ever() {
+    let begin = Instant::now();
+    let mut memory = Memory::default();
+    let world = world(0, &[("auto-a", Some(draining(2)))]);
+    for (second, expected) in [(0, vec![]), (29, vec![]), (30, vec![Step::Rest(id("auto-a"))])] {
+        memory.observe(&world, begin + SECOND * second);
+        assert_eq!(steps_with(&world, &memory, begin + SECOND * second), expected, "{second}");
+    }
+}
+
+#[test]
+fn what_does_not_join_is_given_up_one_after_the_other() {
+    let begin = Instant::now();
+    let mut memory = Memory::default();
+    let late = || Some(Member { health: Health::Down, ..member() });
+    let mut world = world(3, &[("auto-a", late()), ("auto-b", late()), ("auto-c", Some(member()))]);
+    memory.observe(&world, begin);
+    assert_eq!(steps_with(&world, &memory, begin), []);
+    let now = begin + LIMITS.join;
+    memory.observe(&world, now);
+    let expected = [Step::Drain(id("auto-b"), Why::NotJoined), Step::Start(2)];
+    assert_eq!(steps_with(&world, &memory, now), expected, "and others take their place");
+    world.members.insert(id("auto-b"), Member { health: Health::Down, ..draining(0) });
+    memory.observe(&world, now);
+    assert_eq!(steps_with(&world, &memory, now), [Step::Rest(id("auto-b")), Step::Start(2)], "a waits for its turn");
+    // One that no balancer takes has no requests.
+    let mut world = self::world(1, &[("auto-a", None)]);
+    let mut memory = Memory::default();
+    memory.observe(&world, begin);
+    memory.observe(&world, now);
+    assert!(steps_with(&world, &memory, now).contains(&Step::Stop(id("auto-a"))));
+    world.complete = false;
+    assert!(!steps_with(&world, &memory, now).contains(&Step::Stop(id("auto-a"))));
+}
+
+#[test]
+fn one_that_was_spare_is_had_back() {
+    let begin = Instant::now();
+    let mut memory = Memory::default();
+    let world = world(2, &[("auto-a", Some(member())), ("auto-b", Some(draining(4)))]);
+    memory.observe(&world, begin);
+    assert_eq!(steps_with(&world, &memory, begin), [Step::Start(1)], "an operator drains it");
+    memory.drained(&id("auto-b"));
+    memory.observe(&world, begin);
+    assert_eq!(steps_with(&world, &memory, begin), [Step::Keep(id("auto-b"))]);
+}
+
+#[test]
+fn managers_and_dual_nodes_stay() {
+    let manager = || Member { manager: true, worker: false, ..member() };
+    let idle = |mut world: World, role| {
+        world.role = role;
+        let (mut memory, now) = (Memory::default(), Instant::now());
+        memory.observe(&world, now);
+        memory.observe(&world, now);
+        steps_with(&world, &memory, now)
+    };
+    let rows = [
+        ("the last manager", Role::Manager, vec![("auto-a", manager())], vec![]),
+        (
+            "of two, one",
+            Role::Manager,
+            vec![("auto-a", manager()), ("auto-b", manager())],
+            vec![Step::Drain(id("auto-b"), Why::Spare)],
+        ),
+        (
+            "another one that is down does not count",
+            Role::Manager,
+            vec![("auto-a", manager()), ("m", Member { health: Health::Down, ..manager() })],
+            vec![],
+        ),
+        ("a dual node", Role::Worker, vec![("auto-a", Member { manager: true, ..member() })], vec![]),
+        (
+            "the last manager, when an operator has drained it",
+            Role::Manager,
+            vec![("auto-a", Member { manager: true, worker: false, ..resting() })],
+            vec![],
+        ),
+        (
+            "there is another one by now",
+            Role::Manager,
+            vec![("auto-a", Member { manager: true, worker: false, ..resting() }), ("m", manager())],
+            vec![Step::Stop(id("auto-a"))],
+        ),
+    ];
+    for (what, role, members, expected) in rows {
+        let members: Vec<_> = members.into_iter().map(|(name, member)| (name, Some(member))).collect();
+        assert_eq!(idle(world(0, &members), role), expected, "{what}");
+    }
+}
+
+#[test]
+fn leases_are_renewed_and_failures_paused() {
+    let begin = Instant::now();
+    let mut memory = Memory::default();
+    let world = world(1, &[("auto-a", Some(member()))]);
+    let register = || vec![Step::Register(id("auto-a"))];
+    let mut at = |second: u32, then: &dyn Fn(&mut Memory, Instant)| {
+        let now = begin + SECOND * second;
+        memory.observe(&world, now);
+        let steps = plan(&world, &memory, &LIMITS, PREFIX, now);
+        then(&mut memory, now);
+        steps
+    };
+    let name = id("auto-a");
+    let renewed = |memory: &mut Memory, now| memory.renewed(&name, now);
+    assert_eq!(at(0, &renewed), register(), "at the start nobody knows when it was last");
+    assert_eq!(at(4, &renewed), []);
+    // Only the renewal at 4 counts, though it was not asked for.
+    assert_eq!(at(9, &|memory, now| memory.failed(&name, now)), register());
+    assert_eq!(at(10, &renewed), [], "not again at once");
+    assert_eq!(at(15, &renewed), register());
+}
+
+#[test]
+fn starts_that_fail_are_tried_again_later_and_later() {
+    let begin = Instant::now();
+    let mut memory = Memory::default();
+    let empty = world(1, &[]);
+    let mut now = begin;
+    let mut pauses = Vec::new();
+    for _ in 0..12 {
+        memory.observe(&empty, now);
+        assert_eq!(steps_with(&empty, &memory, now), [Step::Start(1)]);
+        let pause = memory.start_failed(now);
+        assert_eq!(steps_with(&empty, &memory, now + pause - Duration::from_millis(1)), []);
+        pauses.push(pause.as_secs());
+        now += pause;
+    }
+    assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
+    let joined = world(2, &[("auto-a", Some(member()))]);
+    memory.observe(&joined, now);
+    assert_eq!(memory.start_failed(now), SECOND, "one that joins makes up for it");
+}
+
+/// A cluster and a provider that behave as they do, and as they should not.
+struct Simulated {
+    random: u64,
+    now: Instant,
+    role: Role,
+    members: BTreeMap<NodeId, Member>,
+    /// Requests that were given to a member just before it got nothing any more: seen a look later.
+    late: BTreeMap<NodeId, usize>,
+    instances: BTreeMap<NodeId, (Instance, Duration)>,
+    started: usize,
+    wanted: usize,
+    calm: bool,
+    stopped: usize,
+}
+
+const MAX: usize = 6;
+
+impl Simulated {
+    fn new(seed: u64, role: Role) -> Self {
+        let other =
+            Member { manager: role == Role::Manager, worker: role == Role::Worker, registered: false, ..member() };
+        Simulated {
+            random: seed,
+            now: Instant::now(),
+            role,
+            members: BTreeMap::from([(id("static"), other)]),
+            late: BTreeMap::new(),
+            instances: BTreeMap::new(),
+            started: 0,
+            wanted: 1,
+            calm: false,
+            stopped: 0,
+        }
+    }
+
+    /// A number below `below` (SplitMix64).
+    fn draw(&mut self, below: u64) -> u64 {
+        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z ^ (z >> 31)) % below
+    }
+
+    fn happens(&mut self, percent: u64) -> bool {
+        !self.calm && self.draw(100) < percent
+    }
+
+    /// A second passes.
+    fn pass(&mut self) {
+        self.now += SECOND;
+        if self.happens(5) {
+            self.wanted = 1 + self.draw(MAX as u64) as usize;
+        }
+        if self.happens(1) {
+            // The balancer is started again.
+            self.members.retain(|_, member| !member.registered);
+            self.late.clear();
+        }
+        for id in self.instances.keys().cloned().collect::<Vec<_>>() {
+            self.age(&id);
+        }
+        for id in self.members.keys().cloned().collect::<Vec<_>>() {
+            self.serve(&id);
+        }
+    }
+
+    fn age(&mut self, id: &NodeId) {
+        let (killed, takes) = (self.happens(2), self.draw(8));
+        let (instance, age) = self.instances.get_mut(id).unwrap();
+        *age += SECOND;
+        match instance {
+            Instance::Starting if age.as_secs() > takes => *instance = Instance::Running(place()),
+            Instance::Running(_) if killed => *instance = Instance::Ended,
+            Instance::Stopping => drop(self.instances.remove(id)),
+            _ => {}
+        }
+    }
+
+    fn serve(&mut self, id: &NodeId) {
+        let (more, less, hangs) = (self.draw(3) as usize, self.draw(3) as usize, self.happens(1));
+        let drained_by_operator = self.happens(1);
+        let dead = member_is_dead(&self.instances, id);
+        let late = self.late.remove(id).unwrap_or(0);
+        let member = self.members.get_mut(id).unwrap();
+        member.busy += late;
+        let ours = id.as_str().starts_with(PREFIX);
+        if dead || (hangs && ours) {
+            member.health = Health::Down;
+        } else if member.health == Health::Unknown {
+            member.health = Health::Up;
+        }
+        let gets_requests = member.health == Health::Up
+            && match member.state {
+                AdminState::Ready => true,
+                AdminState::Draining => member.sessions.is_some_and(|sessions| sessions.left > 0),
+                AdminState::Maintenance => false,
+            };
+        member.busy = member.busy.saturating_sub(less) + if gets_requests { more } else { 0 };
+        if let Some(sessions) = &mut member.sessions {
+            sessions.left = sessions.left.saturating_sub(less);
+        }
+        if drained_by_operator && member.state == AdminState::Ready && ours {
+            member.state = AdminState::Draining;
+            member.sessions = Some(Sessions { left: 2, at_least: false });
+        }
+    }
+
+    fn look(&mut self) -> World {
+        let complete = !self.happens(10);
+        World {
+            role: self.role,
+            wanted: self.wanted,
+            max: MAX,
+            members: self.members.clone(),
+            instances: self.instances.iter().map(|(id, (instance, _))| (id.clone(), instance.clone())).collect(),
+            complete,
+        }
+    }
+
+    fn carry_out(&mut self, step: Step, memory: &mut Memory) {
+        match step {
+            Step::Register(id) => {
+                let role = self.role;
+                memory.renewed(&id, self.now);
+                self.members.entry(id).or_insert(Member {
+                    health: Health::Unknown,
+                    manager: role == Role::Manager,
+                    worker: role == Role::Worker,
+                    ..member()
+                });
+            }
+            Step::Start(count) => {
+                for _ in 0..count {
+                    if self.happens(20) {
+                        memory.start_failed(self.now);
+                        continue;
+                    }
+                    self.started += 1;
+                    self.instances
+                        .insert(id(&format!("{PREFIX}{}", self.started)), (Instance::Starting, Duration::ZERO));
+                }
+            }
+            Step::Keep(id) => self.set(&id, AdminState::Ready),
+            Step::Drain(id, why) => {
+                self.set(&id, AdminState::Draining);
+                if why == Why::Spare {
+                    memory.drained(&id);
+                }
+            }
+            Step::Rest(id) => {
+                let late = self.draw(2) as usize;
+                if self.members.get(&id).is_some_and(|member| member.state == AdminState::Draining) {
+                    self.late.insert(id.clone(), late);
+                }
+                self.set(&id, AdminState::Maintenance);
+            }
+            Step::Stop(id) => self.stop(&id),
+            Step::Remove(id) => drop(self.instances.remove(&id)),
+            Step::Deregister(id) => drop(self.members.remove(&id)),
+        }
+    }
+
+    fn set(&mut self, id: &NodeId, state: AdminState) {
+        let left = self.draw(4) as usize;
+        // The balancer may have been started again in between.
+        let Some(member) = self.members.get_mut(id) else { return };
+        member.sessions = (state == AdminState::Draining).then_some(Sessions { left, at_least: false });
+        member.state = state;
+    }
+
+    /// Stops an instance: the moment that everything is about.
+    fn stop(&mut self, id: &NodeId) {
+        let in_flight = self.members.get(id).map_or(0, |member| member.busy) + self.late.get(id).unwrap_or(&0);
+        assert_eq!(in_flight, 0, "{id} is stopped with requests in flight");
+        let managers = self.members.iter().filter(|(other, member)| {
+            *other != id && member.manager && !member.is_leaving() && member.health == Health::Up
+        });
+        let was_member = self.members.contains_key(id);
+        assert!(self.role != Role::Manager || managers.count() > 0 || !was_member, "{id} is the last manager");
+        self.stopped += 1;
+        self.members.remove(id);
+        self.instances.get_mut(id).unwrap().0 = Instance::Stopping;
+    }
+
+    /// What there will be when all that was started is up.
+    fn counted(&self) -> usize {
+        let leaves = |id: &NodeId| self.members.get(id).is_some_and(Member::is_leaving);
+        let ours = self
+            .instances
+            .iter()
+            .filter(|(id, (instance, _))| matches!(instance, Instance::Starting | Instance::Running(_)) && !leaves(id));
+        ours.count() + self.members.iter().filter(|(id, m)| id.as_str() == "static" && !m.is_leaving()).count()
+    }
+}
+
+fn member_is_dead(instances: &BTreeMap<NodeId, (Instance, Duration)>, id: &NodeId) -> bool {
+    let running = matches!(instances.get(id), Some((Instance::Running(_), _)));
+    id.as_str().starts_with(PREFIX) && !running
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever happens: nothing with a request is stopped, neither is the last manager, the limits hold, and when it is
+    /// calm again there is what is wanted and nothing is done any more.
+    #[test]
+    fn no_history_stops_a_member_with_requests(seed: u64, manager: bool) {
+        let mut simulated = Simulated::new(seed, if manager { Role::Manager } else { Role::Worker });
+        let mut memory = Memory::default();
+        for second in 0..400 {
+            simulated.calm = second >= 250;
+            simulated.pass();
+            if simulated.happens(1) {
+                memory = Memory::default(); // the executor is started again
+            }
+            let world = simulated.look();
+            memory.observe(&world, simulated.now);
+            let steps = plan(&world, &memory, &LIMITS, PREFIX, simulated.now);
+            let before = simulated.counted();
+            for step in &steps {
+                prop_assert!(world.complete || !matches!(step, Step::Stop(_)), "{:?} while a balancer is silent", step);
+                if let Step::Start(count) = step {
+                    let starting = world.instances.values().filter(|i| **i == Instance::Starting).count();
+                    prop_assert!(count + starting <= LIMITS.starts && before + count <= MAX, "{:?} in {:?}", step, world);
+                }
+            }
+            // The world goes on while this is done.
+            for step in steps {
+                simulated.carry_out(step, &mut memory);
+            }
+        }
+        let world = simulated.look();
+        memory.observe(&world, simulated.now);
+        let steps = steps_with(&world, &memory, simulated.now);
+        prop_assert_eq!(&steps, &[], "{:?}", world);
+        prop_assert_eq!(simulated.counted(), simulated.wanted, "{:?}", world);
+    }
+}
+
+/// The histories above do stop members, or they would prove nothing.
+#[test]
+fn the_histories_are_not_idle() {
+    let mut simulated = Simulated::new(7, Role::Worker);
+    let mut memory = Memory::default();
+    for _ in 0..2_000 {
+        simulated.pass();
+        let world = simulated.look();
+        memory.observe(&world, simulated.now);
+        for step in plan(&world, &memory, &LIMITS, PREFIX, simulated.now) {
+            simulated.carry_out(step, &mut memory);
+        }
+    }
+    assert!(simulated.stopped > 50 && simulated.started > 100, "{} {}", simulated.stopped, simulated.started);
+}

@@ -1,0 +1,86 @@
+//! Up with the load, and down again after it.
+
+use serde_json::json;
+
+use crate::clients::Clients;
+use crate::stage::{POLICY, Stage, nothing_was_cut_off};
+use crate::support::client::get;
+use crate::support::{PATIENCE, wait_until};
+
+#[test]
+fn nodes_come_and_go_with_the_load_and_no_request_fails() {
+    let stage = Stage::start(POLICY);
+    let mut scale = stage.scale(&stage.settings(true, ""));
+    stage.wait_for_ready("the first node is there", |ready| ready == 1);
+
+    let mut clients = Clients::of(stage.elb.web());
+    clients.be(2);
+    clients.wait_for(50);
+    assert_eq!(stage.nodes.running().len(), 1, "one is enough for two clients");
+    // Sixteen at a time are four for each of four nodes.
+    clients.be(16);
+    stage.wait_for_ready("there are four nodes or more", |ready| ready >= 4);
+    clients.wait_for(200);
+    let answering = stage.nodes.records().values().filter(|[_, answered]| *answered > 0).count();
+    assert!(answering >= 4, "{:?}", stage.nodes.records());
+
+    // One that is killed is noticed and replaced, under load.
+    let killed = stage.nodes.running().into_keys().next().expect("some run");
+    stage.nodes.kill(&killed);
+    scale.stderr.wait_for("it is deregistered", |line| {
+        (line.contains(&killed) && (line.contains("nothing is left of") || line.contains("has ended"))).then_some(())
+    });
+    stage.wait_for_ready("there are four nodes again", |ready| ready >= 4);
+    assert!(!stage.nodes.running().contains_key(&killed));
+    clients.wait_for(200);
+
+    clients.be(1);
+    stage.wait_for_ready("one node is left", |ready| ready == 1);
+    clients.wait_for(20);
+    let pool = stage.scaling();
+    assert_eq!((&pool["wanted"], &pool["acts"]), (&json!(1), &json!(true)), "{pool}");
+    assert!(!pool["because"].as_str().unwrap_or_default().is_empty(), "{pool}");
+
+    let done = clients.done();
+    let failed = clients.finish();
+    assert!(failed.is_empty(), "{} of {done} failed: {failed:#?}", failed.len());
+    let stopped = stage.nodes.stopped();
+    assert!(stopped.len() >= 3 && stopped.iter().all(|line| line.ends_with(" esb worker")), "{stopped:?}");
+    nothing_was_cut_off(&stage, &scale, &[killed]);
+    for part in ["is started, as", "is drained, there are more than wanted: ", "gets no requests any more"] {
+        scale.stderr.wait_for(part, |line| line.contains(part).then_some(()));
+    }
+
+    // What runs stays when the executor is stopped.
+    scale.signal("TERM");
+    assert!(scale.wait(PATIENCE).success());
+    assert_eq!(stage.nodes.running().len(), 1);
+    assert_eq!(get(stage.elb.web(), crate::support::topology::HOST, "/services/echo").status, 200);
+}
+
+/// After a crash of the executor nothing is lost, and nothing is started twice.
+#[test]
+fn an_executor_that_starts_again_finds_what_it_left() {
+    for listed in [true, false] {
+        let stage = Stage::start(&format!("{POLICY}, scale_down_at: 50%").replace("min: 1", "min: 3"));
+        let settings = stage.settings(listed, "");
+        let mut first = stage.scale(&settings);
+        stage.wait_for_ready("three nodes are there", |ready| ready == 3);
+        let before = stage.nodes.running();
+        first.kill();
+        let second = stage.scale(&settings);
+        second.stderr.wait_for("scaling 1 pools", |line| line.contains("scaling 1 pools").then_some(()));
+        // It has seen them when it replaces one that is gone.
+        let killed = before.keys().next().cloned().expect("three");
+        stage.set_state(&killed, "draining");
+        wait_until("the drained one is stopped and replaced", || {
+            let now = stage.nodes.running();
+            !now.contains_key(&killed) && now.len() == 3
+        });
+        let now = stage.nodes.running();
+        let stayed = before.keys().filter(|id| now.contains_key(*id)).count();
+        assert_eq!(stayed, 2, "{before:?} {now:?}");
+        assert_eq!(stage.nodes.stopped().len(), 1, "{:?}", stage.nodes.stopped());
+        nothing_was_cut_off(&stage, &second, &[]);
+    }
+}

@@ -1,0 +1,87 @@
+//! What is not there, and what fails: then nothing is given up that serves.
+
+use crate::clients::Clients;
+use crate::stage::{POLICY, Stage};
+use crate::support::elb;
+use crate::support::{PATIENCE, TempDir};
+
+#[test]
+fn while_the_provider_is_blind_nothing_is_given_up() {
+    let stage = Stage::start(&POLICY.replace("min: 1", "min: 2"));
+    // Leases that end soon: they have to be renewed all the same.
+    let scale = stage.scale(&stage.settings(true, ", lease: 2s"));
+    stage.wait_for_ready("two nodes are there", |ready| ready == 2);
+    let before = stage.nodes.running();
+    let mut clients = Clients::of(stage.elb.web());
+    clients.be(2);
+    stage.nodes.switch("blind", true);
+    scale.stderr.wait_for("provider: list", |line| line.contains("esb/worker: provider: list").then_some(()));
+    // At 40 ms each, longer than any lease.
+    clients.wait_for(200);
+    assert_eq!(stage.nodes.running(), before);
+    stage.nodes.switch("blind", false);
+    scale.stderr.wait_for("good again", |line| line.contains("provider: good again").then_some(()));
+    assert_eq!(clients.finish(), Vec::<String>::new());
+    let told = scale.stderr.all().iter().filter(|line| line.contains("provider: list")).count();
+    assert_eq!(told, 1, "it is said once");
+    stage.wait_for_ready("both are there still", |ready| ready == 2);
+    assert_eq!(stage.nodes.running(), before);
+}
+
+#[test]
+fn starts_that_fail_are_tried_again_later() {
+    let stage = Stage::start(POLICY);
+    stage.nodes.switch("refuse", true);
+    let scale = stage.scale(&stage.settings(true, ""));
+    scale.stderr.wait_for("the second failure", |line| line.contains("no other one is for 2s").then_some(()));
+    stage.nodes.switch("refuse", false);
+    stage.wait_for_ready("the node is there", |ready| ready == 1);
+}
+
+#[test]
+fn without_a_balancer_nothing_is_done() {
+    let stage = Stage::start(POLICY);
+    let mut scale = stage.scale(&stage.settings(true, ""));
+    stage.wait_for_ready("the first node is there", |ready| ready == 1);
+    let before = stage.nodes.running();
+    let Stage { mut elb, nodes, .. } = stage;
+    elb.terminate();
+    elb.wait(PATIENCE);
+    scale.stderr.wait_for("acting", |line| line.contains("nothing is started or stopped").then_some(()));
+    assert_eq!(nodes.running(), before);
+    scale.signal("TERM");
+    assert!(scale.wait(PATIENCE).success());
+    assert_eq!(nodes.running(), before);
+    assert!(nodes.stopped().is_empty());
+}
+
+#[test]
+fn an_operator_who_says_that_nobody_acts_is_obeyed() {
+    let stage = Stage::start(&POLICY.replace("acts: true", "acts: false"));
+    let scale = stage.scale(&stage.settings(true, ""));
+    scale.stderr.wait_for("nobody acts", |line| line.contains("no balancer that answers").then_some(()));
+    assert!(stage.nodes.running().is_empty());
+    // With no provider, what is wanted is said.
+    let settings = stage.settings(true, "");
+    let (before, _) = settings.split_once("provider:").expect("it names one");
+    let none = stage.scale(&format!("{before}provider: none }}\n"));
+    none.stderr.wait_for("1 wanted, 0 there", |line| line.contains(": 1 wanted, 0 there: ").then_some(()));
+}
+
+#[test]
+fn a_bad_file_is_refused_with_its_lines() {
+    let dir = TempDir::new("scale");
+    let file =
+        dir.write("scale.yaml", "balancers: [http://127.0.0.1:9601]\npolls: 2s\npools:\n  esb: { worker: {} }\n");
+    for command in [&["check"][..], &["scale", "--config"]] {
+        let arguments: Vec<&str> = command.iter().copied().chain([file.to_str().expect("it is ASCII")]).collect();
+        let output = elb::run(&arguments);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        for part in
+            ["scale.yaml:2: polls: unknown key", "token_file: is missing", ":4: pools.esb.worker.provider: is missing"]
+        {
+            assert!(text.contains(part), "{part}:\n{text}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! A balancer whose workers are scaled, and the executor.
+
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::{Value, json};
+
+use crate::nodes::Nodes;
+use crate::support::client::Request;
+use crate::support::elb::{self, Elb};
+use crate::support::process::Process;
+use crate::support::topology::Topology;
+use crate::support::{TempDir, wait_until};
+
+const TOKEN: &str = "the-token-of-the-executor";
+
+/// Nodes of 4 requests at a time, decisions that follow the load within seconds.
+pub(crate) const POLICY: &str = "acts: true, min: 1, max: 6, target: 4, interval: 200ms, window: 2s, startup: off, \
+    cool_down: off, panic: { window: 1s }, startup_limit: 20s";
+
+/// A balancer, and the folder with the token.
+pub(crate) struct Stage {
+    pub(crate) elb: Elb,
+    pub(crate) nodes: Nodes,
+    dir: TempDir,
+}
+
+impl Stage {
+    /// A balancer without workers of its own.
+    #[track_caller]
+    pub(crate) fn start(policy: &str) -> Stage {
+        let dir = TempDir::new("stage");
+        let file = dir.write("token", TOKEN);
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).expect("it is ours");
+        let pool = format!(
+            "allowed_networks: [127.0.0.0/8], health: {{ interval: 100ms, timeout: 100ms, rise: 1, fall: 2 }}, \
+             panic: 0%, queue: {{ wait: 20s }}, scale: {{ {policy} }}"
+        );
+        let topology = Topology::new()
+            .servlet("scheme: http, health: { path: /services/Version }")
+            .worker_pool(&pool)
+            .without_access_log()
+            .admin(&format!("token_file: {}", file.display()));
+        Stage { elb: Elb::start(&topology), nodes: Nodes::new(), dir }
+    }
+
+    /// The executor's settings file, with more settings of the pool.
+    pub(crate) fn settings(&self, listed: bool, more: &str) -> String {
+        format!(
+            "balancers: http://{}\ntoken_file: token\npoll: 100ms\npools:\n  esb:\n    worker: {{ {}{more} }}\n",
+            self.elb.address("admin"),
+            self.nodes.settings(listed)
+        )
+    }
+
+    /// Starts the executor.
+    #[track_caller]
+    pub(crate) fn scale(&self, settings: &str) -> Process {
+        let file = self.dir.write("scale.yaml", settings);
+        let (name, value) = self.nodes.environment();
+        let mut command = elb::command();
+        Process::start("carbon-elb scale", command.args(["scale", "--config"]).arg(file).env(name, value))
+    }
+
+    /// What the balancer says of the workers.
+    #[track_caller]
+    pub(crate) fn scaling(&self) -> Value {
+        let bearer = format!("Bearer {TOKEN}");
+        let request = Request::get("localhost", "/api/v1/scaling").header("Authorization", &bearer);
+        let response = request.send(self.elb.address("admin"));
+        assert_eq!(response.status, 200, "{}", response.text());
+        response.json()["pools"].get(0).cloned().unwrap_or_default()
+    }
+
+    /// Waits until so many workers serve, and so many run.
+    #[track_caller]
+    pub(crate) fn wait_for_ready(&self, what: &str, condition: impl Fn(u64) -> bool) {
+        wait_until(what, || {
+            let pool = self.scaling();
+            let up = |member: &&Value| member["up"] == json!(true) && member["state"] == json!("ready");
+            let members = pool["members"].as_array().map_or(0, |members| members.iter().filter(up).count());
+            condition(members as u64) && self.nodes.running().len() == members
+        });
+    }
+
+    /// Sets what is wanted of a node, as an operator does.
+    #[track_caller]
+    pub(crate) fn set_state(&self, node: &str, state: &str) {
+        let (path, bearer) = (format!("/api/v1/clusters/esb/nodes/{node}/state"), format!("Bearer {TOKEN}"));
+        let body = json!({ "state": state }).to_string();
+        let request = Request::new("PUT", "localhost", &path).header("Authorization", &bearer);
+        let request = request.header("Content-Type", "application/json").body(body.as_bytes());
+        let response = request.send(self.elb.address("admin"));
+        assert_eq!(response.status, 200, "{path} {body}: {}", response.text());
+    }
+}
+
+/// Holds that each node that was stopped by order had answered all that had arrived there, and that the executor had been
+/// told so.
+#[track_caller]
+pub(crate) fn nothing_was_cut_off(stage: &Stage, scale: &Process, killed: &[String]) {
+    let records = stage.nodes.records();
+    for (id, [arrived, answered]) in records.iter().filter(|(id, _)| !killed.contains(id)) {
+        assert_eq!(arrived, answered, "{id} was stopped with requests in flight");
+    }
+    let log = scale.stderr.all();
+    let stops: Vec<_> = log.iter().filter(|line| line.contains(" is stopped: ")).collect();
+    for line in &stops {
+        assert!(line.contains("idle, 0 requests in flight"), "{line}");
+    }
+}
