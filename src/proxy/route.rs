@@ -158,7 +158,7 @@ impl Route {
             if let Some(view) = self.view() {
                 pool.metrics.session_moved(why_moved(view, node));
             }
-        } else if chosen.standing == Standing::Draining
+        } else if (chosen.standing == Standing::Draining || pool.settings.scale.is_some())
             && let Some(session) = self.session_name(pool, request)
         {
             chosen.node.sessions_left().note(session, Instant::now());

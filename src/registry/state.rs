@@ -333,6 +333,12 @@ impl NodeState {
         self.node.sessions_left().set_draining(self.wanted() == AdminState::Draining, now);
     }
 
+    /// Counts its sessions always if it may be stopped: the one with the fewest is.
+    pub(super) fn watch_sessions(&self, cluster: &Cluster, node: &NodeSettings, now: Instant) {
+        let scaled = node.roles.iter().any(|role| cluster.pools[role.index()].scale.is_some());
+        self.node.sessions_left().set_watched(scaled, now);
+    }
+
     /// Who comes back from maintenance begins as if it had just come up.
     pub(super) fn warm_up_after(&mut self, before: AdminState, after: AdminState, now: Instant) {
         if before == AdminState::Maintenance && after != before {
