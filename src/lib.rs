@@ -27,6 +27,9 @@
 //! [`control`] runs what reports to the registry. [`reload`] takes over another version of the configuration file; what of a
 //! listener may change while it is open is with [`listening`].
 //!
+//! [`control`] runs what reports to the registry. [`reload`] takes over another version of the configuration file; what of a
+//! listener may change while it is open is with [`listening`].
+//!
 //! # How many nodes there are
 //!
 //! [`autoscale`] decides from the requests how many nodes a role should have, and posts it. [`executor`] carries that out,

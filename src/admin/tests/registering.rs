@@ -237,8 +237,8 @@ const GOOD: [(&str, &str, &str, [bool; TOKENS.len()]); 13] = [
     ("PUT", MEMBER, r#"{"address": "10.0.0.7"}"#, [true, false, false, true, false, false]),
     ("GET", MEMBER, "", [true, true, false, false, false, false]),
     ("POST", "/api/v1/clusters/esb/members/wk-7/renew", "{}", [true, false, false, true, false, false]),
-    ("DELETE", MEMBER, "", [true, false, false, true, false, false]),
     ("POST", "/api/v1/reload", "", [true, false, false, false, false, false]),
+    ("DELETE", MEMBER, "", [true, false, false, true, false, false]),
 ];
 
 #[test]
