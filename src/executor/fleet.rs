@@ -186,7 +186,7 @@ mod tests {
     fn exactly_one_balancer_decides() {
         let (acts, follows) = (answer(true, 3, &[]), answer(false, 7, &[]));
         let fleet_of = |answers: &[Option<Scaling>]| fleet(&pool_name(), answers).map(|f| (f.wanted, f.complete));
-        assert_eq!(fleet_of(&[acts.clone()]), Ok((3, true)));
+        assert_eq!(fleet_of(std::slice::from_ref(&acts)), Ok((3, true)));
         assert_eq!(fleet_of(&[follows.clone(), acts.clone()]), Ok((3, true)));
         assert_eq!(fleet_of(&[None, acts.clone()]), Ok((3, false)), "one is silent");
         let elsewhere = Some(Scaling { pools: Vec::new() });
