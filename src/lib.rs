@@ -24,6 +24,8 @@
 //! they are and who else is one, [`report`] reads what nodes say of themselves, and all tell the [`registry`], which is the
 //! only writer and publishes whole snapshots. [`membership`] adds the members that come and go to what the file says.
 //! [`admin`] shows the state to operators, and takes in what they want and who registers.
+//! [`control`] runs what reports to the registry. [`reload`] takes over another version of the configuration file; what of a
+//! listener may change while it is open is with [`listening`].
 //!
 //! # How many nodes there are
 //!
@@ -53,6 +55,7 @@ pub mod health;
 pub mod http1;
 pub mod ids;
 pub mod limits;
+pub mod listening;
 pub mod member;
 pub mod membership;
 pub mod node;
@@ -63,6 +66,7 @@ pub mod probe;
 pub mod proxy;
 pub mod queue;
 pub mod registry;
+pub mod reload;
 pub mod report;
 pub mod retry;
 pub mod select;
