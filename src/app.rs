@@ -3,16 +3,17 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use log::{info, warn};
-use pingora::apps::HttpServerOptions;
 use pingora::proxy::HttpProxy;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::admin::Admin;
@@ -21,14 +22,16 @@ use crate::classify::Classifier;
 use crate::config::{AccessLog, Affinity, Config, Listener, Secret};
 use crate::control::Control;
 use crate::edge::{
-    Acceptor, Answer, Answering, BindError, Drain, Edge, Entrance, Gate, Policy, Socket, TlsError, Unwatched, bind,
+    Answer, Answering, BindError, Drain, Edge, Entrance, Policy, Reception, Socket, TlsError, Unwatched, bind,
 };
 use crate::limits;
+use crate::listening::{Listening, server_conf};
 use crate::membership::Membership;
 use crate::observe::access::AccessWriter;
 use crate::observe::metrics::Metrics;
-use crate::proxy::{Door, MAX_ATTEMPTS, Observed, Proxy, Shared};
+use crate::proxy::{Observed, Proxy, Shared};
 use crate::registry::{Registry, Setup};
+use crate::reload::{Reloader, Trigger};
 use crate::upstream::TrustStore;
 
 /// How long clients of the admin listener and of stub nodes are waited for, whatever they do.
@@ -96,6 +99,8 @@ pub struct App {
     drain: Arc<Drain>,
     grace: Duration,
     access: Option<Arc<AccessWriter>>,
+    /// Takes over another version of the configuration file.
+    reloader: Option<Arc<Reloader>>,
     open: Vec<Open>,
 }
 
@@ -104,7 +109,7 @@ impl App {
     fn empty(grace: Duration, most_connections: usize, conf: ServerConf) -> Self {
         let drain = Arc::new(Drain::new(most_connections));
         let server = Server::new_with_opt_and_conf(None, conf);
-        App { server, drain, grace, access: None, open: Vec::new() }
+        App { server, drain, grace, access: None, reloader: None, open: Vec::new() }
     }
 
     /// Wires the load balancer and opens its listeners.
@@ -112,7 +117,15 @@ impl App {
     /// # Errors
     /// See [`StartError`]. Nothing is left open.
     pub fn balancer(config: Config) -> Result<Self, StartError> {
-        App::balancer_with(config, None)
+        App::balancer_with(config, None, None)
+    }
+
+    /// As [`App::balancer`], with the file that the configuration came from: it can be read again.
+    ///
+    /// # Errors
+    /// As [`App::balancer`].
+    pub fn balancer_of_file(config: Config, file: &Path) -> Result<Self, StartError> {
+        App::balancer_with(config, None, Some(file.to_owned()))
     }
 
     /// As [`App::balancer`], but everything goes to the workers: see [`Classifier::unclassified`].
@@ -121,10 +134,14 @@ impl App {
     /// As [`App::balancer`].
     #[doc(hidden)]
     pub fn unclassified(config: Config) -> Result<Self, StartError> {
-        App::balancer_with(config, Some(Classifier::unclassified()))
+        App::balancer_with(config, Some(Classifier::unclassified()), None)
     }
 
-    fn balancer_with(config: Config, classifier: Option<Classifier>) -> Result<Self, StartError> {
+    fn balancer_with(
+        config: Config,
+        classifier: Option<Classifier>,
+        file: Option<PathBuf>,
+    ) -> Result<Self, StartError> {
         let threads = config.server.threads.unwrap_or_else(available_threads);
         let metrics = Arc::new(Metrics::new().map_err(|e| StartError::Metrics(e.to_string()))?);
         let trust = TrustStore::load(&config, &TrustStore::default()).map_err(StartError::Trust)?;
@@ -148,21 +165,25 @@ impl App {
         let shared = Shared { registry: registry.clone(), observed, drain: app.drain.clone() };
         let opened = watch::Sender::new(false);
         let mut edges: Vec<Vec<Entrance<HttpProxy<Proxy>>>> = (0..threads).map(|_| Vec::new()).collect();
+        let mut listening = Vec::new();
         for listener in &config.listeners {
-            app.open_listener(listener, &shared, &mut edges)?;
+            listening.push(app.open_listener(listener, &shared, &mut edges)?);
         }
         for (thread, entrances) in edges.into_iter().enumerate() {
             let edge = Edge::new(format!("edge-{thread}"), entrances, app.drain.clone(), opened.subscribe());
             app.server.add_service(edge);
         }
         let membership = Arc::new(Membership::new(config.clone(), metrics.clone()));
+        let reloader = Reloader::new(file, registry.clone(), membership.clone(), metrics.clone(), listening);
+        let reloader = Arc::new(reloader);
+        app.reloader = Some(reloader.clone());
         let board = Arc::new(Board::default());
         let (drain, shown) = (app.drain.clone(), board.clone());
         let sources = metrics.sources().clone();
-        let admin = Admin::new(registry.clone(), metrics.clone(), membership.clone(), shown, drain);
+        let admin = Admin::new(registry.clone(), metrics.clone(), membership.clone(), shown, reloader.clone(), drain);
         app.answer("admin", &config.admin.bind, admin)?;
         app.server.add_service(Autoscaling::new(registry.clone(), metrics, board, Configured));
-        app.server.add_service(Control::new(registry, membership, sources, opened));
+        app.server.add_service(Control::new(registry, membership, reloader, sources, opened));
         Ok(app)
     }
 
@@ -172,24 +193,17 @@ impl App {
         listener: &Listener,
         shared: &Shared,
         edges: &mut [Vec<Entrance<HttpProxy<Proxy>>>],
-    ) -> Result<(), StartError> {
-        let tls = listener.tls.as_ref().map(Acceptor::load).transpose()?;
-        let gate = Arc::new(Gate::new(&listener.limits));
-        let door = Door::new(listener.name.clone(), shared.observed.clone());
-        let policy = Arc::new(Policy::of(listener, gate.clone(), Box::new(door)));
-        // One proxy for each thread: its idle connections to nodes are the thread's own.
-        let proxy = |_| Proxy::new(listener.name.clone(), gate.clone(), shared.clone());
-        let proxies = edges.iter().filter_map(proxy); // all of them: the registry has the same configuration
-        let proxies: Vec<_> = proxies.map(|proxy| Arc::new(http_proxy(proxy, &self.server.configuration))).collect();
+    ) -> Result<Listening, StartError> {
+        let open = Listening::new(listener, edges.len(), &self.server.configuration, shared.clone())?;
         for &address in &listener.bind {
             let sockets = bind(listener.name.as_str(), address, edges.len())?;
             self.note_open(sockets.first())?;
-            for ((socket, app), entrances) in sockets.into_iter().zip(&proxies).zip(edges.iter_mut()) {
-                let (tls, policy, app) = (tls.clone(), policy.clone(), app.clone());
-                entrances.push(Entrance { socket, tls, policy, always_open: false, app });
+            for ((socket, app), entrances) in sockets.into_iter().zip(open.proxies()).zip(edges.iter_mut()) {
+                let (reception, app) = (open.reception().clone(), app.clone());
+                entrances.push(Entrance { socket, reception, always_open: false, app });
             }
         }
-        Ok(())
+        Ok(open)
     }
 
     /// Adds a server that answers by itself.
@@ -202,19 +216,15 @@ impl App {
         addresses: &[SocketAddr],
         answer: impl Answer + 'static,
     ) -> Result<(), StartError> {
-        let app = Arc::new(Answering(answer));
+        let app = Arc::new(ArcSwap::from_pointee(Answering(answer)));
         let policy = Arc::new(Policy::plain(OPERATORS_PATIENCE, Box::new(Unwatched)));
+        let reception = Arc::new(ArcSwap::from_pointee(Reception { tls: None, policy }));
         let mut entrances = Vec::new();
         for &address in addresses {
             for socket in bind(name, address, 1)? {
                 self.note_open(Some(&socket))?;
-                entrances.push(Entrance {
-                    socket,
-                    tls: None,
-                    policy: policy.clone(),
-                    always_open: true,
-                    app: app.clone(),
-                });
+                let (reception, app) = (reception.clone(), app.clone());
+                entrances.push(Entrance { socket, reception, always_open: true, app });
             }
         }
         let opened = watch::Sender::new(true).subscribe();
@@ -253,7 +263,7 @@ impl App {
 
     /// Runs until SIGTERM or SIGINT. SIGTERM lets requests in flight finish, for as long as the grace period allows.
     pub fn run(self) {
-        let stop = Stop { open: self.open, drain: self.drain.clone(), grace: self.grace };
+        let stop = Stop { open: self.open, drain: self.drain.clone(), grace: self.grace, reloader: self.reloader };
         self.server.run(RunArgs { shutdown_signal: Box::new(stop) });
         if let Some(access) = self.access {
             access.close();
@@ -302,37 +312,32 @@ fn available_threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-fn server_conf(config: &Config) -> ServerConf {
-    let keepalive = config.clusters.iter().flat_map(|cluster| &cluster.pools).map(|pool| pool.keepalive.connections);
-    ServerConf {
-        // Each service says itself how many threads it has: one.
-        threads: 1,
-        work_stealing: false,
-        // The framework has one limit for all pools of a listener.
-        upstream_keepalive_pool_size: keepalive.sum::<usize>().max(1),
-        max_retries: MAX_ATTEMPTS,
-        // The stop is ours, see `Stop`.
-        grace_period_seconds: Some(0),
-        graceful_shutdown_timeout_seconds: Some(0),
-        ..ServerConf::default()
-    }
-}
-
-fn http_proxy(proxy: Proxy, conf: &Arc<ServerConf>) -> HttpProxy<Proxy> {
-    let mut proxy = HttpProxy::new(proxy, conf.clone());
-    let mut options = HttpServerOptions::default();
-    // Not to serve it, but so that our own code sees it, refuses it and counts it.
-    options.allow_connect_method_proxying = true;
-    proxy.server_options = Some(options);
-    proxy.handle_init_modules();
-    proxy
-}
-
 /// When and how the process stops.
 struct Stop {
     open: Vec<Open>,
     drain: Arc<Drain>,
+    /// How long requests in flight may take, unless a configuration says otherwise.
     grace: Duration,
+    reloader: Option<Arc<Reloader>>,
+}
+
+impl Stop {
+    fn grace(&self) -> Duration {
+        self.reloader.as_ref().map_or(self.grace, |reloader| reloader.config().server.grace)
+    }
+
+    /// Reads the configuration file again at each SIGHUP. Without a file the signal does what it does to any process.
+    async fn follow_hang_ups(&self, hang_ups: Option<Signal>) {
+        let (Some(mut hang_ups), Some(reloader)) = (hang_ups, &self.reloader) else {
+            return std::future::pending().await;
+        };
+        while hang_ups.recv().await.is_some() {
+            // What comes of it is in the log.
+            let _ = reloader.reload(&Trigger::Signal);
+        }
+        // No signal will come any more.
+        std::future::pending().await
+    }
 }
 
 #[async_trait]
@@ -344,12 +349,15 @@ impl ShutdownSignalWatch for Stop {
             warn!("signals cannot be caught: the process can only be killed");
             return std::future::pending().await;
         };
+        let has_file = self.reloader.as_ref().is_some_and(|reloader| reloader.file().is_some());
+        let hang_ups = if has_file { signal(SignalKind::hangup()).ok() } else { None };
         // Whoever reads these lines may send a signal at once, so they come when signals can be caught.
         for open in &self.open {
             info!("listening: {} {}", open.name, open.address);
         }
         tokio::select! {
-            _ = terminate.recv() => info!("SIGTERM: finishing what is in flight, for at most {:?}", self.grace),
+            _ = terminate.recv() => info!("SIGTERM: finishing what is in flight, for at most {:?}", self.grace()),
+            () = self.follow_hang_ups(hang_ups) => {}
             _ = interrupt.recv() => {
                 info!("SIGINT: stopping at once");
                 return ShutdownSignal::FastShutdown;
@@ -359,7 +367,7 @@ impl ShutdownSignalWatch for Stop {
         tokio::select! {
             () = self.drain.emptied() => info!("all connections are finished"),
             // The end of the wait for connections, which the drain ends earlier when it can.
-            () = tokio::time::sleep(self.grace) => {
+            () = tokio::time::sleep(self.grace()) => {
                 warn!("the grace period is over; {} connections are cut off", self.drain.open());
             }
             _ = interrupt.recv() => info!("SIGINT: not waiting any longer"),

@@ -45,6 +45,14 @@ enum Command {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+    /// Say what a reload of NEW would change in a balancer that runs OLD; exit status 0: nothing, 1: something, 2: one of
+    /// the files has mistakes
+    Diff {
+        /// A configuration file
+        old: PathBuf,
+        /// Another one
+        new: PathBuf,
+    },
     /// Run an embedded cluster, one manager and three workers, with the load balancer in front
     Demo {
         /// Where clients of services connect to
@@ -126,6 +134,7 @@ impl Cli {
         match self.command {
             Command::Run { config } => run(&config),
             Command::Check { effective, files } => check(&files, effective),
+            Command::Diff { old, new } => diff(&old, &new),
             Command::Demo { public, management, admin } => demo(&demo::Addresses { public, management, admin }),
             Command::Node { role, id, listen, delay, status, record } => {
                 let node = StubNode::new(id, role, delay, status);
@@ -180,7 +189,7 @@ fn run(file: &Path) -> ExitCode {
             for warning in &loaded.warnings {
                 warn!("{}", warning.in_file(file));
             }
-            started(App::balancer(loaded.config))
+            started(App::balancer_of_file(loaded.config, file))
         }
         Err(problems) => {
             print_problems(file, problems.iter());
@@ -248,6 +257,19 @@ fn check(files: &[PathBuf], effective: bool) -> ExitCode {
         }
     }
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// As the command `diff` of the system does: 0 if there are no differences, 1 if there are, 2 in trouble.
+fn diff(old: &Path, new: &Path) -> ExitCode {
+    let load = |file: &Path| {
+        let loaded = config::load(file).inspect_err(|problems| print_problems(file, problems.iter()));
+        loaded.map(|loaded| loaded.config).ok()
+    };
+    let (old, new) = (load(old), load(new));
+    let (Some(old), Some(new)) = (old, new) else { return ExitCode::from(2) };
+    let differences = config::diff::diff(&old, &new);
+    differences.iter().for_each(|difference| println!("{difference}"));
+    ExitCode::from(u8::from(!differences.is_empty()))
 }
 
 fn print_problems<'a>(file: &Path, problems: impl Iterator<Item = &'a config::Problem>) {

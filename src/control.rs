@@ -1,5 +1,5 @@
 //! What goes on besides the requests: probes, agents and name resolution, and members that come and go, all of which
-//! report to the registry.
+//! report to the registry, and the look at the configuration file.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,6 +21,7 @@ use crate::ids::{ClusterName, NodeId};
 use crate::membership::{self, Membership, Publisher, Target};
 use crate::observe::sources::SourceMetrics;
 use crate::registry::Registry;
+use crate::reload::{self, Reloader};
 
 /// How long clients wait at the start for pools without a member, and how often these are looked at.
 const START_PATIENCE: Duration = Duration::from_secs(2);
@@ -33,6 +34,7 @@ const UPDATES: usize = 16;
 pub struct Control {
     registry: Arc<Registry>,
     membership: Arc<Membership>,
+    reloader: Arc<Reloader>,
     sources: Arc<SourceMetrics>,
     /// Told when clients may be let in.
     opened: watch::Sender<bool>,
@@ -47,15 +49,16 @@ struct Watchers {
 }
 
 impl Control {
-    /// Reports to `registry`, publishes there who `membership` has, and says when clients may be let in. What is known of
-    /// the sources of members is told to `sources`.
+    /// Reports to `registry`, publishes there who `membership` has, watches the configuration file for `reloader`, and says
+    /// when clients may be let in. What is known of the sources of members is told to `sources`.
     pub fn new(
         registry: Arc<Registry>,
         membership: Arc<Membership>,
+        reloader: Arc<Reloader>,
         sources: Arc<SourceMetrics>,
         opened: watch::Sender<bool>,
     ) -> Self {
-        Control { registry, membership, sources, opened }
+        Control { registry, membership, reloader, sources, opened }
     }
 
     /// Returns when every pool has a member that may be asked and no session could be on a node without an address, or
@@ -121,6 +124,7 @@ impl Target for Arc<Registry> {
 impl Service for Control {
     async fn start_service(&mut self, _: Option<ListenFds>, mut shutdown: ShutdownWatch, _: usize) {
         let mut configurations = self.registry.configurations();
+        tokio::spawn(reload::watch(self.reloader.clone()));
         let (told, updates) = mpsc::channel(UPDATES);
         tokio::spawn(take_in(updates, self.membership.clone()));
         let mut watchers = Watchers::new(&self.registry, Sources::new(told, self.sources.clone()));

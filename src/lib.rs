@@ -20,11 +20,22 @@
 //!
 //! # What the requests are routed by
 //!
-//! [`config`] reads the YAML file into types that cannot be wrong. [`health`] and [`discovery`] watch the nodes, [`report`]
-//! reads what nodes say of themselves, and all tell the [`registry`], which is the only writer and publishes whole
-//! snapshots. [`membership`] adds the members that come and go to what the file says. [`admin`] shows the state to operators,
-//! and takes in what they want and who registers.
-//! [`autoscale`] decides how many nodes a role should have; [`simulate`] plays that in virtual time.
+//! [`config`] reads the YAML file into types that cannot be wrong. [`health`] watches the nodes, [`discovery`] finds where
+//! they are and who else is one, [`report`] reads what nodes say of themselves, and all tell the [`registry`], which is the
+//! only writer and publishes whole snapshots. [`membership`] adds the members that come and go to what the file says.
+//! [`admin`] shows the state to operators, and takes in what they want and who registers.
+//! [`control`] runs what reports to the registry. [`reload`] takes over another version of the configuration file; what of a
+//! listener may change while it is open is with [`listening`].
+//!
+//! [`control`] runs what reports to the registry. [`reload`] takes over another version of the configuration file; what of a
+//! listener may change while it is open is with [`listening`].
+//!
+//! # How many nodes there are
+//!
+//! [`autoscale`] decides from the requests how many nodes a role should have, and posts it. [`executor`] carries that out,
+//! in a process of its own that speaks to the admin API; [`membership`] makes members of what it starts. [`simulate`] plays
+//! all that in virtual time.
+//!
 //! [`app`] wires all of this; [`cli`] has the commands, among them a [`demo`] with stub [`node`]s and the [`probe`] that a
 //! container's health check uses. [`limits`] fits the process to what the system lets it have.
 #![forbid(unsafe_code)]
@@ -47,6 +58,7 @@ pub mod health;
 pub mod http1;
 pub mod ids;
 pub mod limits;
+pub mod listening;
 pub mod member;
 pub mod membership;
 pub mod node;
@@ -57,6 +69,7 @@ pub mod probe;
 pub mod proxy;
 pub mod queue;
 pub mod registry;
+pub mod reload;
 pub mod report;
 pub mod retry;
 pub mod select;

@@ -23,17 +23,26 @@ pub const LIFE: Duration = Duration::from_secs(30 * 60);
 /// How often, at most, room is looked for among [`MOST`] sessions.
 const SWEEP: Duration = Duration::from_secs(60);
 
-/// The sessions that were seen on a node since it began to drain.
+/// The sessions that were seen on a node since it began to drain, or, if it may be stopped when there are too many nodes,
+/// always.
 #[derive(Debug)]
 pub struct SessionsLeft {
-    /// `None`: it is not draining. The lock is taken by requests of sessions on a draining node, for a few steps.
-    drain: Mutex<Option<Drain>>,
+    /// The lock is taken by requests of sessions on a node that counts them, for a few steps.
+    state: Mutex<State>,
     /// Has a random key, so that clients cannot choose what is equal.
     hasher: RandomState,
 }
 
+#[derive(Debug, Default)]
+struct State {
+    draining: bool,
+    watched: bool,
+    /// `None`: neither of them.
+    count: Option<Count>,
+}
+
 #[derive(Debug)]
-struct Drain {
+struct Count {
     since: Instant,
     /// By a hash of what names the session: when its last request was.
     seen: AHashMap<u64, Instant>,
@@ -54,50 +63,74 @@ pub enum SessionName<'r> {
 /// How many sessions a node has left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Left {
-    /// Sessions that were seen since the drain began, and within [`LIFE`].
+    /// Sessions that were seen since counting began, and within [`LIFE`].
     pub sessions: usize,
-    /// There may be more: the drain began less than [`LIFE`] ago, or there were more than [`MOST`].
+    /// There may be more: counting began less than [`LIFE`] ago, or there were more than [`MOST`].
     pub at_least: bool,
 }
 
 impl SessionsLeft {
     /// Of a node that is not draining.
     pub fn new() -> Self {
-        SessionsLeft { drain: Mutex::new(None), hasher: RandomState::new() }
+        SessionsLeft { state: Mutex::default(), hasher: RandomState::new() }
     }
 
     /// Says whether the node is draining from `now` on. To say the same again changes nothing.
     pub fn set_draining(&self, draining: bool, now: Instant) {
-        let mut drain = self.drain.lock();
-        match (draining, &*drain) {
-            (true, None) => *drain = Some(Drain::new(now)),
-            (false, Some(_)) => *drain = None,
-            (true, Some(_)) | (false, None) => {}
-        }
+        let mut state = self.state.lock();
+        state.draining = draining;
+        state.settle(now);
+    }
+
+    /// Says whether sessions are counted from `now` on while the node is not draining, too. To say the same again changes
+    /// nothing.
+    pub fn set_watched(&self, watched: bool, now: Instant) {
+        let mut state = self.state.lock();
+        state.watched = watched;
+        state.settle(now);
     }
 
     /// Forgets what was seen: there is another node behind the name.
     pub fn forget(&self, now: Instant) {
-        if let Some(drain) = &mut *self.drain.lock() {
-            *drain = Drain::new(now);
+        if let Some(count) = &mut self.state.lock().count {
+            *count = Count::new(now);
         }
     }
 
-    /// Takes in a request of a session on the node. Does nothing if that is not draining.
+    /// Takes in a request of a session on the node. Does nothing if its sessions are not counted.
     pub fn note(&self, session: SessionName<'_>, now: Instant) {
         let key = self.hasher.hash_one(session);
-        if let Some(drain) = &mut *self.drain.lock() {
-            drain.note(key, now);
+        if let Some(count) = &mut self.state.lock().count {
+            count.note(key, now);
         }
     }
 
     /// How many sessions are left; `None` if the node is not draining.
     pub fn left(&self, now: Instant) -> Option<Left> {
-        let mut drain = self.drain.lock();
-        let drain = drain.as_mut()?;
-        drain.seen.retain(|_, last| lives(*last, now));
-        let at_least = lives(drain.since, now) || drain.missed.is_some_and(|missed| lives(missed, now));
-        Some(Left { sessions: drain.seen.len(), at_least })
+        let mut state = self.state.lock();
+        if state.draining { state.left(now) } else { None }
+    }
+
+    /// How many sessions it has; `None` if they are not counted.
+    pub fn seen(&self, now: Instant) -> Option<Left> {
+        self.state.lock().left(now)
+    }
+}
+
+impl State {
+    /// Begins or ends to count.
+    fn settle(&mut self, now: Instant) {
+        match self.draining || self.watched {
+            true => _ = self.count.get_or_insert_with(|| Count::new(now)),
+            false => self.count = None,
+        }
+    }
+
+    fn left(&mut self, now: Instant) -> Option<Left> {
+        let count = self.count.as_mut()?;
+        count.seen.retain(|_, last| lives(*last, now));
+        let at_least = lives(count.since, now) || count.missed.is_some_and(|missed| lives(missed, now));
+        Some(Left { sessions: count.seen.len(), at_least })
     }
 }
 
@@ -107,9 +140,9 @@ impl Default for SessionsLeft {
     }
 }
 
-impl Drain {
+impl Count {
     fn new(now: Instant) -> Self {
-        Drain { since: now, seen: AHashMap::new(), missed: None, swept: now }
+        Count { since: now, seen: AHashMap::new(), missed: None, swept: now }
     }
 
     fn note(&mut self, key: u64, now: Instant) {
@@ -185,6 +218,24 @@ mod tests {
         assert_eq!(node.left(begin), None);
         node.set_draining(true, begin);
         assert_eq!(node.left(begin), left(0, true), "nothing is left of the drain before");
+    }
+
+    #[test]
+    fn who_is_watched_counts_before_the_drain() {
+        let (node, begin) = (SessionsLeft::new(), Instant::now());
+        node.note(id("a"), begin);
+        assert_eq!(node.seen(begin), None);
+        node.set_watched(true, begin);
+        node.note(id("a"), begin);
+        node.note(id("b"), begin + 20 * MINUTE);
+        assert_eq!((node.seen(begin), node.left(begin)), (left(2, true), None), "it is not draining");
+        node.set_draining(true, begin + 40 * MINUTE);
+        node.set_watched(true, begin + 40 * MINUTE);
+        assert_eq!(node.left(begin + 40 * MINUTE), left(1, false), "nothing is unknown: it was watched long enough");
+        node.set_draining(false, begin + 41 * MINUTE);
+        assert_eq!(node.seen(begin + 41 * MINUTE), left(1, false));
+        node.set_watched(false, begin + 41 * MINUTE);
+        assert_eq!(node.seen(begin + 41 * MINUTE), None);
     }
 
     #[test]

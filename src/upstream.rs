@@ -56,6 +56,15 @@ impl TrustStore {
         }
     }
 
+    /// The files that are in both and hold something else than in `before`.
+    pub fn changed<'s>(&'s self, before: &'s TrustStore) -> impl Iterator<Item = &'s Path> {
+        let other = |(path, file): (&'s PathBuf, &'s File)| {
+            let before = before.files.get(path)?;
+            (!Arc::ptr_eq(&file.authorities, &before.authorities)).then_some(path.as_path())
+        };
+        self.files.iter().filter_map(other)
+    }
+
     /// What Pingora needs to connect to a member.
     pub fn peer(&self, pool: &Pool, member: &Member) -> Box<HttpPeer> {
         let mut peer = HttpPeer::new(member.address, false, String::new());

@@ -15,7 +15,8 @@ const OURS: &[u8] = b"CARBON_ELB";
 static AFFINITY: LazyLock<(CookieAffinity, String)> = LazyLock::new(|| {
     let [cluster, first, second] = ["esb", "wk-1", "wk-2"].map(|name| Name::parse(name).expect("a name"));
     let keys = [Secret::new(*b"first key"), Secret::new(*b"second key")];
-    let affinity = CookieAffinity::new(&AffinityCookie::of(Role::Manager), &keys, &cluster, Role::Manager, [&first, &second]);
+    let affinity =
+        CookieAffinity::new(&AffinityCookie::of(Role::Manager), &keys, &cluster, Role::Manager, [&first, &second]);
     let cookie = affinity.set_cookie(Found::Absent, 0, false).expect("a member").to_str().expect("text").to_owned();
     let token = cookie.split_once('=').and_then(|(_, rest)| rest.split_once(';')).expect("a cookie").0.to_owned();
     (affinity, token)

@@ -12,17 +12,18 @@ use super::guard::{Caller, Guard, check_origin};
 use super::problem::{Kind, Problem};
 use super::reply::Reply;
 use super::route::{self, Found, Route};
-use super::{members, registration, scaling};
+use super::{members, registration, reload, scaling};
 use crate::autoscale::Board;
 use crate::config::Permission;
 use crate::membership::Membership;
 use crate::observe::metrics::Metrics;
 use crate::registry::Registry;
+use crate::reload::Reloader;
 
 type Handler = fn(&Api, &Request<'_>) -> Result<Reply, Problem>;
 
 /// What the API has. `openapi.yaml` describes the same.
-static ROUTES: [Route<Handler>; 11] = [
+static ROUTES: [Route<Handler>; 12] = [
     get("/api/v1/openapi", None, |_, _| Ok(Reply::document("application/yaml", OPENAPI))),
     get("/api/v1/members", Some(Permission::Read), members::list),
     get(NODE, Some(Permission::Read), members::show),
@@ -39,6 +40,7 @@ static ROUTES: [Route<Handler>; 11] = [
     change(Method::PUT, MEMBER, Permission::Register, registration::register),
     change(Method::DELETE, MEMBER, Permission::Register, registration::deregister),
     change(Method::POST, "/api/v1/clusters/{cluster}/members/{node}/renew", Permission::Register, registration::renew),
+    change(Method::POST, "/api/v1/reload", Permission::Operate, reload::reload),
 ];
 
 const NODE: &str = "/api/v1/clusters/{cluster}/nodes/{node}";
@@ -59,6 +61,7 @@ pub(super) struct Api {
     pub(super) metrics: Arc<Metrics>,
     pub(super) membership: Arc<Membership>,
     pub(super) board: Arc<Board>,
+    pub(super) reloader: Arc<Reloader>,
     pub(super) guard: Guard,
 }
 
@@ -93,9 +96,10 @@ impl Api {
         metrics: Arc<Metrics>,
         membership: Arc<Membership>,
         board: Arc<Board>,
+        reloader: Arc<Reloader>,
     ) -> Self {
         let guard = Guard::new(metrics.clone());
-        Api { registry, metrics, membership, board, guard }
+        Api { registry, metrics, membership, board, reloader, guard }
     }
 
     /// Decides by the header whether a request may be made, and what it asks for. Who has no token learns nothing.

@@ -12,6 +12,7 @@ mod members;
 mod pages;
 mod problem;
 mod registration;
+mod reload;
 mod reply;
 mod route;
 mod scaling;
@@ -32,6 +33,7 @@ use crate::edge::{Answer, Drain};
 use crate::membership::Membership;
 use crate::observe::metrics::Metrics;
 use crate::registry::Registry;
+use crate::reload::Reloader;
 
 /// Answers on the admin listener.
 pub struct Admin {
@@ -41,15 +43,16 @@ pub struct Admin {
 
 impl Admin {
     /// Answers about the state of these; metrics only to this machine and to whom the configuration names, the API only to
-    /// those who have one of its tokens.
+    /// those who have one of its tokens. `reloader` reads the configuration file again.
     pub fn new(
         registry: Arc<Registry>,
         metrics: Arc<Metrics>,
         membership: Arc<Membership>,
         board: Arc<Board>,
+        reloader: Arc<Reloader>,
         drain: Arc<Drain>,
     ) -> Self {
-        let api = Api::new(registry.clone(), metrics.clone(), membership, board);
+        let api = Api::new(registry.clone(), metrics.clone(), membership, board, reloader);
         Admin { pages: Pages { registry, metrics, drain, showing: Mutex::new(()) }, api }
     }
 

@@ -15,8 +15,8 @@ pub(super) struct Problem {
     pub(super) status: StatusCode,
     kind: Kind,
     detail: String,
-    /// What there is instead.
-    allowed: Vec<String>,
+    /// Boxed, so that results are small.
+    lists: Box<Lists>,
     /// Where in the body it is.
     position: Option<Position>,
     /// Boxed, so that results are small.
@@ -26,6 +26,14 @@ pub(super) struct Problem {
 /// What kind of problem it is: the last part of `type`, and `title`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Kind(pub(super) &'static str, pub(super) &'static str);
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Lists {
+    /// What there is instead.
+    allowed: Vec<String>,
+    /// What is wrong, one by one, if it is not in the request.
+    problems: Vec<String>,
+}
 
 /// A place in a body; both count from one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -42,6 +50,8 @@ struct Written<'a> {
     detail: &'a str,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     allowed: &'a [String],
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    problems: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     #[serde(flatten)]
     position: Option<Position>,
@@ -55,12 +65,19 @@ impl Problem {
             detail.truncate(end);
             detail.push('…');
         }
-        Problem { status, kind, detail, allowed: Vec::new(), position: None, header: None }
+        Problem { status, kind, detail, lists: Box::default(), position: None, header: None }
     }
 
     /// Names what is allowed.
-    pub(super) fn allowed<T: ToString>(self, allowed: impl IntoIterator<Item = T>) -> Self {
-        Problem { allowed: allowed.into_iter().map(|one| one.to_string()).collect(), ..self }
+    pub(super) fn allowed<T: ToString>(mut self, allowed: impl IntoIterator<Item = T>) -> Self {
+        self.lists.allowed = allowed.into_iter().map(|one| one.to_string()).collect();
+        self
+    }
+
+    /// Says what is wrong, one by one.
+    pub(super) fn problems(mut self, problems: Vec<String>) -> Self {
+        self.lists.problems = problems;
+        self
     }
 
     /// Says where in the body it is.
@@ -82,7 +99,8 @@ impl From<Problem> for Reply {
             title,
             status: problem.status.as_u16(),
             detail: &problem.detail,
-            allowed: &problem.allowed,
+            allowed: &problem.lists.allowed,
+            problems: &problem.lists.problems,
             position: problem.position,
         };
         Reply::json(problem.status, "application/problem+json", &written).with(problem.header.map(|header| *header))

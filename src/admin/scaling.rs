@@ -118,7 +118,7 @@ impl<'a> Looked<'a> {
 
     fn member(&self, known: &RoleMember, shown: &ShownMember, settings: &Node, queued: usize) -> ScaledMember {
         let node = &shown.node.node;
-        let left = node.sessions_left().left(self.now).filter(|_| known.keeps_sessions);
+        let left = node.sessions_left().seen(self.now).filter(|_| known.keeps_sessions);
         let named = self.api.membership.shown(&self.cluster.name, node.id(), self.now);
         ScaledMember {
             id: node.id().clone(),

@@ -36,17 +36,27 @@ clusters:
 ";
 
 fn api() -> Api {
+    api_of_file(None)
+}
+
+fn api_of_file(file: Option<&Path>) -> Api {
     let mut config = crate::config::parse(CLUSTER, Path::new(".")).unwrap_or_else(|p| panic!("{p}")).config;
     config.admin.tokens = vec![Token::unlimited(Secret::new(TOKEN.as_bytes()))];
-    build(config)
+    build_of_file(config, file.map(Path::to_owned))
 }
 
 fn build(config: Config) -> Api {
+    build_of_file(config, None)
+}
+
+fn build_of_file(config: Config, file: Option<std::path::PathBuf>) -> Api {
     let metrics = Arc::new(Metrics::new().unwrap());
     let membership = Arc::new(Membership::new(Arc::new(config.clone()), metrics.clone()));
     let setup = Setup::new(config, TrustStore::default(), &metrics);
     let registry = Registry::new(setup, metrics.clone(), Vec::new(), Instant::now(), 1);
-    Api::new(Arc::new(registry), metrics, membership, Arc::default())
+    let registry = Arc::new(registry);
+    let reloader = Reloader::new(file, registry.clone(), membership.clone(), metrics.clone(), Vec::new());
+    Api::new(registry, metrics, membership, Arc::default(), Arc::new(reloader))
 }
 
 fn request(method: &str, path: &str, headers: &[(&'static str, &str)]) -> RequestHeader {
@@ -148,6 +158,68 @@ fn answers_are_as_described() {
         assert_eq!(status, expected, "{value}");
         check(&document, &json!({ "$ref": format!("#/components/schemas/{schema}") }), &value, schema);
     }
+}
+
+/// A file that holds a configuration, as long as the value lives.
+struct File(std::path::PathBuf);
+
+impl File {
+    fn new(name: &str, text: &str) -> Self {
+        let file = File(std::env::temp_dir().join(format!("carbon-elb-admin-{}-{name}.yaml", std::process::id())));
+        file.write(text);
+        file
+    }
+
+    fn write(&self, text: &str) {
+        std::fs::write(&self.0, text).unwrap();
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn the_file_is_read_again_and_what_is_wrong_with_it_is_told() {
+    let file = File::new("reload", CLUSTER);
+    let (api, document): (_, Value) = (api_of_file(Some(&file.0)), serde_yaml::from_str(OPENAPI).unwrap());
+    let reload =
+        |body: &str| ask(&api, &request("POST", "/api/v1/reload", &[("content-type", "application/json")]), body);
+    let described = |schema: &str, value: &Value| {
+        check(&document, &json!({ "$ref": format!("#/components/schemas/{schema}") }), value, schema);
+    };
+    // The token of the tests is not in the file.
+    let (status, first) = reload("{}");
+    assert_eq!((status, &first["differences"]), (200, &json!(["admin.tokens: removed"])), "{first}");
+    described("Reloaded", &first);
+    assert_eq!(reload("").0, 403, "and now nobody has one");
+
+    let api = api_of_file(Some(&file.0));
+    let reload =
+        |body: &str| ask(&api, &request("POST", "/api/v1/reload", &[("content-type", "application/json")]), body);
+    file.write(&CLUSTER.replace("wk-2.test", "wk-3.test").replace("role: worker }", "role: x }"));
+    let (status, problem) = reload("");
+    assert_eq!((status, &problem["type"]), (422, &json!("urn:carbon-elb:problem:bad-configuration")), "{problem}");
+    described("Problem", &problem);
+    let problems = problem["problems"].as_array().unwrap();
+    assert!(problems.iter().any(|line| line.as_str().unwrap().contains("listeners.web.role")), "{problem}");
+    file.write(&CLUSTER.replace("127.0.0.1:0", "127.0.0.1:1").replace("weight: 2", "weight: 3"));
+    let (status, problem) = reload("");
+    assert_eq!((status, &problem["type"]), (422, &json!("urn:carbon-elb:problem:needs-restart")), "{problem}");
+    let restart = json!(["listeners.web.bind: -127.0.0.1:0, +127.0.0.1:1 (needs a restart)"]);
+    assert_eq!(problem["problems"], restart);
+    let weight = |api: &Api| {
+        let (_, node) = ask(api, &request("GET", "/api/v1/clusters/esb/nodes/wk-1", &[]), "");
+        node["members"][0]["weight"].as_f64()
+    };
+    assert_eq!(weight(&api), Some(2.0), "nothing has changed");
+    assert_eq!(reload(r#"{"force": true}"#).0, 400);
+
+    let (status, problem) =
+        ask(&api_of_file(None), &request("POST", "/api/v1/reload", &[("content-type", "application/json")]), "");
+    assert_eq!((status, &problem["type"]), (409, &json!("urn:carbon-elb:problem:no-file")));
 }
 
 #[test]

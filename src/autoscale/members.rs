@@ -117,7 +117,7 @@ mod tests {
         RoleMember { standing, wanted: AdminState::Ready, keeps_sessions: false }
     }
 
-    fn named<'a>(members: &[(&'a str, RoleMember)]) -> BTreeMap<NodeId, RoleMember> {
+    fn named(members: &[(&str, RoleMember)]) -> BTreeMap<NodeId, RoleMember> {
         members.iter().map(|(id, member)| (Name::parse(id).unwrap(), member.clone())).collect()
     }
 

@@ -81,7 +81,7 @@ pub struct ScaledMember {
     pub in_flight: usize,
     /// Requests that wait for it: those of its sessions.
     pub queued: usize,
-    /// The sessions that it has left; `None` if it is not draining, or keeps none.
+    /// The sessions that it has; `None` if it keeps none.
     pub sessions: Option<ScaledSessions>,
 }
 
@@ -94,10 +94,10 @@ pub struct ScaledPorts {
     pub passthrough: u16,
 }
 
-/// Sessions of a draining node.
+/// Sessions of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScaledSessions {
-    /// Those that were seen since the drain began.
+    /// Those that were seen in the last half hour.
     pub left: usize,
     /// There may be more.
     pub at_least: bool,

@@ -105,7 +105,8 @@ impl Window {
     /// The means of the last `length`, or of as much as there is; `None` if that is nothing.
     pub(super) fn means(&self, now: Duration, length: Duration) -> Option<Means> {
         let mut sum = Bucket::default();
-        let mut buckets = 0_u32;
+        // From the first to the last of them: where a sample came late, there is a bucket less, and no time.
+        let mut span = None;
         for bucket in self.last(now, length) {
             sum.samples += bucket.samples;
             sum.in_flight += bucket.in_flight;
@@ -113,10 +114,12 @@ impl Window {
             sum.arrivals += bucket.arrivals;
             sum.completions += bucket.completions;
             sum.on_nodes += bucket.on_nodes;
-            buckets += 1;
+            let (newest, _) = span.unwrap_or((bucket.index, bucket.index));
+            span = Some((newest, bucket.index));
         }
         let samples = f64::from(sum.samples);
-        let seconds = f64::from(buckets) * self.width.as_secs_f64();
+        let (newest, oldest) = span?;
+        let seconds = (newest - oldest + 1) as f64 * self.width.as_secs_f64();
         (sum.samples > 0).then(|| Means {
             in_flight: sum.in_flight / samples,
             queued: sum.queued / samples,
@@ -195,6 +198,17 @@ mod tests {
         assert_eq!(window.means(now, MINUTE).unwrap().in_flight, 10.0);
         assert_eq!(window.means(now + MINUTE * 2, MINUTE), None, "too long ago");
         assert_eq!(Window::new(MINUTE, PANIC).means(now, MINUTE), None);
+    }
+
+    #[test]
+    fn samples_that_come_late_lose_no_time() {
+        // Buckets of 0.5 s, and a sample each second: every other one is empty.
+        let mut window = Window::new(MINUTE / 2, PANIC / 2);
+        for second in 0..20 {
+            window.push(&Sample { at: Duration::from_secs(second), arrivals: 10, ..Sample::default() });
+        }
+        let arrivals = window.means(Duration::from_secs(19), MINUTE / 2).unwrap().arrivals;
+        assert!((10.0..10.5).contains(&arrivals), "{arrivals}");
     }
 
     #[test]

@@ -94,7 +94,12 @@ fn server(raw: &Field<RawServer>, context: &Context<'_>) -> ServerSettings {
         Some("off") => AccessLog::Off,
         Some(path) => AccessLog::File(context.path(path)),
     };
-    ServerSettings { threads: raw.threads.or(None), grace: raw.grace.or(Duration::from_secs(30)), access_log }
+    ServerSettings {
+        threads: raw.threads.or(None),
+        grace: raw.grace.or(Duration::from_secs(30)),
+        access_log,
+        watch: raw.watch.or(None),
+    }
 }
 
 impl Default for Admin {

@@ -332,6 +332,8 @@ pub struct ServerSettings {
     pub grace: Duration,
     /// Where access lines go.
     pub access_log: AccessLog,
+    /// How often the configuration file is looked at, to be read again when it has changed; `None`: never.
+    pub watch: Option<Duration>,
 }
 
 /// Where access lines go.

@@ -14,6 +14,7 @@ pub mod checked;
 
 mod check;
 pub(crate) mod decode;
+pub mod diff;
 mod expand;
 mod presets;
 mod print;

@@ -1,6 +1,7 @@
 //! The checked configuration as YAML, in the shape that operators write: every preset and default spelled out.
 //!
-//! This is the only place that uses `serde_yaml`, and only to write: it stops at the first error and knows no lines.
+//! Only here (and where two of these are compared) `serde_yaml` is used, and only to write: it stops at the first error and
+//! knows no lines.
 //! Files are shown by path, never by content; secrets by the variable or the file that they came from.
 
 mod listener;
@@ -23,6 +24,12 @@ use crate::ids::{Endpoint, Role};
 
 /// The configuration as YAML that loads again to the same configuration.
 pub fn effective(config: &Config) -> String {
+    // Writing text, numbers, lists and maps with text keys to memory cannot fail.
+    serde_yaml::to_string(&document(config)).unwrap_or_default()
+}
+
+/// The same before it is written.
+pub(super) fn document(config: &Config) -> Value {
     let listeners = config.listeners.iter().map(|listener| (listener.name.as_str(), listener::print(listener)));
     let clusters = config.clusters.iter().map(|cluster| (cluster.name.as_str(), print_cluster(cluster)));
     let first = [
@@ -32,9 +39,7 @@ pub fn effective(config: &Config) -> String {
     ];
     let keys = secrets("keys", "key_file", &config.affinity_keys).map(|keys| ("affinity", map([keys])));
     let last = [("admin", print_admin(&config.admin)), ("server", print_server(&config.server))];
-    let document = map(first.into_iter().chain(keys).chain(last));
-    // Writing text, numbers, lists and maps with text keys to memory cannot fail.
-    serde_yaml::to_string(&document).unwrap_or_default()
+    map(first.into_iter().chain(keys).chain(last))
 }
 
 fn print_admin(admin: &Admin) -> Value {
@@ -69,6 +74,7 @@ fn print_server(server: &ServerSettings) -> Value {
         ("threads", server.threads.map_or_else(|| text("auto"), number)),
         ("grace", text(print_duration(server.grace))),
         ("access_log", text(access_log)),
+        ("watch", or_off(server.watch.map(|interval| text(print_duration(interval))))),
     ])
 }
 

@@ -35,7 +35,7 @@ use super::decode::{At, Field, Fields, Items, list, list_or_one, named};
 use super::problem::{Problems, Spot};
 use super::tree::{Node, Value};
 use super::units::DAY;
-use super::values::{BIND_RULE, bind, duration, file, network, number, parsed};
+use super::values::{BIND_RULE, bind, duration, file, network, number, or_off, parsed};
 use crate::ids::{Endpoint, Name};
 
 /// The limits of most durations.
@@ -116,6 +116,8 @@ pub(crate) struct RawServer {
     pub(crate) grace: Field<Duration>,
     /// `stdout`, `off` or a path.
     pub(crate) access_log: Field<String>,
+    /// `None` inside: `off`.
+    pub(crate) watch: Field<Option<Duration>>,
 }
 
 impl RawServer {
@@ -125,6 +127,7 @@ impl RawServer {
             threads: fields.field("threads", threads),
             grace: fields.field("grace", duration(Duration::ZERO..=DAY)),
             access_log: fields.field("access_log", file),
+            watch: fields.field("watch", or_off(duration(Duration::from_millis(100)..=Duration::from_secs(3600)))),
         };
         fields.close();
         Some(server)

@@ -193,7 +193,9 @@ fn every_shipped_file_loads() {
     let mut files = 0;
     for entry in std::fs::read_dir(&folder).unwrap() {
         let path = entry.unwrap().path();
-        if path.extension().is_none_or(|extension| extension != "yaml") {
+        // That of `carbon-elb scale` has keys of its own, and a test beside them.
+        let is_ours = path.extension().is_some_and(|extension| extension == "yaml") && !path.ends_with("scale.yaml");
+        if !is_ours {
             continue;
         }
         files += 1;
@@ -227,7 +229,7 @@ const EVERYTHING: &str = "listeners:\n  a: { bind: ['[::]:0', '10.0.0.1:81'], ro
          tenants: { hosts: ['*.X'], max_in_flight: 50, partitions: [\n      \
          { name: p, tenants: [example.com, '*.example.com', 'example-*', 1-100, 7777], nodes: [b.c] },\n      \
          { name: q, tenants: ['*'], nodes: ['1'] }] }\n    \
-         pools:\n      worker: { allowed_networks: ['::/0', 10.0.0.0/8], balance: hash, hash: { by: { path_segment: 2 }, bound: 150% }, affinity: { route: { cookie: SID } },\n        \
+         pools:\n      worker: { balance: hash, hash: { by: { path_segment: 2 }, bound: 150% }, affinity: { route: { cookie: SID } },\n        \
          outliers: { consecutive: off, error_rate: 30%, latency: 300%, requests: 9, interval: 11s, eject_for: 12s,\n        \
          eject_at_most: 13s, max_ejected: 100% }, panic: 40%,\n        \
          retry: { attempts: 3, try_timeout: 1s, budget: 10%, budget_floor: 0 }, max_in_flight: 100,\n        \

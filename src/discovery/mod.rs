@@ -1,9 +1,9 @@
 //! Where nodes are. One source a file.
 //!
 //! [`dns`] finds the addresses of nodes that are configured by name. The other modules find members that are not
-//! configured at all: a [`file`](mod@file) that is looked at, or [`records`] of DNS, by [`lookup`]. Each source is a task that turns what it
-//! was answered into a whole set of members; a [`track`](mod@track) keeps what was good last, so that only changes are told, and
-//! an answer that is none takes nobody away. [`Sources`] starts the tasks and ends them, as the configuration says.
+//! configured at all: a `file` that is looked at, or `records` of DNS, by `lookup`. Each source is a task that turns what it
+//! was answered into a whole set of members; a `track` keeps what was good last, so that only changes are told, and an
+//! answer that is none takes nobody away. [`Sources`] starts the tasks and ends them, as the configuration says.
 //!
 //! [`docker`] belongs to another process, which registers what it finds through the admin API.
 

@@ -127,7 +127,9 @@ mod tests {
     fn only_changes_are_told() {
         let mut track = Track::default();
         let moved = Node { weight: 9, ..node("a") };
-        let rows: [(Result<Vec<Node>, Failure>, Option<&str>, Option<News>); 9] = [
+        /// An answer; the members after it and what is new in them, if anything is; and what is logged.
+        type Row<'a> = (Result<Vec<Node>, Failure>, Option<&'a str>, Option<News>);
+        let rows: [Row<'_>; 9] = [
             // The first failure comes before any good answer.
             (Err(failure("gone", "1")), None, Some(News::Failed(failure("gone", "1")))),
             (Ok(vec![node("b"), node("a")]), Some("a b (+a +b)"), Some(News::Recovered)),

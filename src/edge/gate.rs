@@ -12,19 +12,41 @@ use crate::config::ClientLimits;
 /// Counts what is open, and says no to more than is allowed.
 #[derive(Debug, Default)]
 pub struct Gate {
-    most_connections: Option<usize>,
-    most_per_client: Option<usize>,
-    most_requests: Option<usize>,
+    most_connections: Limit,
+    most_per_client: Limit,
+    most_requests: Limit,
     connections: AtomicUsize,
     requests: AtomicUsize,
     clients: Mutex<AHashMap<IpAddr, usize>>,
+}
+
+/// A limit that may change.
+#[derive(Debug)]
+struct Limit(AtomicUsize);
+
+impl Limit {
+    fn set(&self, most: Option<usize>) {
+        self.0.store(most.unwrap_or(usize::MAX), Ordering::Relaxed);
+    }
+
+    /// `None`: there is none. So much of anything as could be counted is none either.
+    fn get(&self) -> Option<usize> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|&most| most != usize::MAX)
+    }
+}
+
+impl Default for Limit {
+    fn default() -> Self {
+        Limit(AtomicUsize::new(usize::MAX))
+    }
 }
 
 /// An open connection, for as long as it lives.
 #[derive(Debug)]
 pub(super) struct ConnectionPass {
     gate: Arc<Gate>,
-    client: IpAddr,
+    /// Whose it is, if it is counted for its client.
+    client: Option<IpAddr>,
 }
 
 /// A request that is not yet answered, for as long as it lives.
@@ -34,21 +56,26 @@ pub struct RequestPass(Option<Arc<Gate>>);
 impl Gate {
     /// A gate with these limits.
     pub fn new(limits: &ClientLimits) -> Self {
-        Gate {
-            most_connections: limits.connections,
-            most_per_client: limits.connections_per_client,
-            most_requests: limits.requests,
-            ..Gate::default()
-        }
+        let gate = Gate::default();
+        gate.set_limits(limits);
+        gate
+    }
+
+    /// Goes by these limits from here on. What is open stays open, and counts as far as it was counted before.
+    pub fn set_limits(&self, limits: &ClientLimits) {
+        self.most_connections.set(limits.connections);
+        self.most_per_client.set(limits.connections_per_client);
+        self.most_requests.set(limits.requests);
     }
 
     /// Lets a connection of `client` in, or says why not.
     pub(super) fn enter_connection(self: &Arc<Self>, client: IpAddr) -> Result<ConnectionPass, &'static str> {
         let client = one_client(client);
-        if !enter(&self.connections, self.most_connections) {
+        if !enter(&self.connections, self.most_connections.get()) {
             return Err("too_many_connections");
         }
-        if let Some(most) = self.most_per_client {
+        let most_per_client = self.most_per_client.get();
+        if let Some(most) = most_per_client {
             let mut clients = self.clients.lock();
             let open = clients.entry(client).or_default();
             if *open >= most {
@@ -57,15 +84,16 @@ impl Gate {
             }
             *open += 1;
         }
-        Ok(ConnectionPass { gate: self.clone(), client })
+        Ok(ConnectionPass { gate: self.clone(), client: most_per_client.map(|_| client) })
     }
 
     /// Lets a request in; `None` if there are too many.
     pub fn enter_request(self: &Arc<Self>) -> Option<RequestPass> {
-        if self.most_requests.is_none() {
+        let most = self.most_requests.get();
+        if most.is_none() {
             return Some(RequestPass(None));
         }
-        enter(&self.requests, self.most_requests).then(|| RequestPass(Some(self.clone())))
+        enter(&self.requests, most).then(|| RequestPass(Some(self.clone())))
     }
 }
 
@@ -90,12 +118,12 @@ pub fn one_client(address: IpAddr) -> IpAddr {
 impl Drop for ConnectionPass {
     fn drop(&mut self) {
         self.gate.connections.fetch_sub(1, Ordering::Relaxed);
-        if self.gate.most_per_client.is_some() {
+        if let Some(client) = self.client {
             let mut clients = self.gate.clients.lock();
-            if let Some(open) = clients.get_mut(&self.client) {
+            if let Some(open) = clients.get_mut(&client) {
                 *open -= 1; // counted when the pass was made
                 if *open == 0 {
-                    clients.remove(&self.client);
+                    clients.remove(&client);
                 }
             }
         }
@@ -115,12 +143,31 @@ mod tests {
     use super::*;
 
     fn gate(connections: Option<usize>, per_client: Option<usize>, requests: Option<usize>) -> Arc<Gate> {
-        Arc::new(Gate {
-            most_connections: connections,
-            most_per_client: per_client,
-            most_requests: requests,
-            ..Gate::default()
-        })
+        let gate = Gate::default();
+        gate.most_connections.set(connections);
+        gate.most_per_client.set(per_client);
+        gate.most_requests.set(requests);
+        Arc::new(gate)
+    }
+
+    #[test]
+    fn limits_change_while_connections_and_requests_are_open() {
+        let gate = gate(None, None, None);
+        let ip: IpAddr = "192.0.2.1".parse().unwrap();
+        let (before, request) = (gate.enter_connection(ip), gate.enter_request());
+        gate.most_connections.set(Some(2));
+        gate.most_per_client.set(Some(1));
+        gate.most_requests.set(Some(1));
+        let second = gate.enter_connection(ip);
+        assert!(second.is_ok(), "the first was not counted for its client");
+        assert_eq!(gate.enter_connection(ip).err(), Some("too_many_connections"));
+        let counted = gate.enter_request();
+        assert!(counted.is_some() && gate.enter_request().is_none());
+        gate.most_per_client.set(None);
+        drop((before, request, second, counted));
+        assert_eq!(gate.connections.load(Ordering::Relaxed), 0);
+        assert_eq!(gate.requests.load(Ordering::Relaxed), 0);
+        assert!(gate.clients.lock().is_empty(), "whatever the limits are when they end");
     }
 
     #[test]

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use log::{debug, error};
 use pingora::apps::HttpServerApp;
@@ -48,14 +49,21 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 pub struct Entrance<A> {
     /// The socket, not yet in a runtime.
     pub socket: Socket,
-    /// TLS, or `None` for clear text.
-    pub tls: Option<Acceptor>,
-    /// How its clients are treated.
-    pub policy: Arc<Policy>,
+    /// How its clients are received from now on.
+    pub reception: Arc<ArcSwap<Reception>>,
     /// Whether connections are let in when there are too many: operators must get in while clients flood.
     pub always_open: bool,
-    /// What serves the requests.
-    pub app: Arc<A>,
+    /// What serves the requests of connections from now on.
+    pub app: Arc<ArcSwap<A>>,
+}
+
+/// How the clients of a listener are received. It may change while the listener is open, for connections that come later.
+#[derive(Debug)]
+pub struct Reception {
+    /// TLS, or `None` for clear text.
+    pub tls: Option<Acceptor>,
+    /// How they are treated.
+    pub policy: Arc<Policy>,
 }
 
 /// The entrances that one thread serves.
@@ -106,16 +114,21 @@ impl<A: HttpServerApp + Send + Sync + 'static> Service for Edge<A> {
 }
 
 async fn accept_until_drain<A: HttpServerApp + Send + Sync + 'static>(entrance: Entrance<A>, drain: Arc<Drain>) {
-    let Entrance { socket, tls, policy, always_open, app } = entrance;
+    let Entrance { socket, reception, always_open, app } = entrance;
     let name = socket.name().to_owned();
     let listener = match TcpListener::from_std(socket.into_listener()) {
         Ok(listener) => listener,
         Err(e) => return error!("{name}: cannot accept connections: {e}"),
     };
-    let service = Arc::new(connection::Service { tls, policy, app });
-    let enter = |stream, client| match drain.enter(always_open) {
-        Some(entered) => drop(tokio::spawn(connection::serve(stream, client, service.clone(), entered))),
-        None => service.policy.watcher.turned_away(client, "too_many_connections_in_all"),
+    let enter = |stream, client| {
+        let Reception { tls, policy } = &**reception.load();
+        match drain.enter(always_open) {
+            Some(entered) => {
+                let service = connection::Service { tls: tls.clone(), policy: policy.clone(), app: app.load_full() };
+                tokio::spawn(connection::serve(stream, client, Arc::new(service), entered));
+            }
+            None => policy.watcher.turned_away(client, "too_many_connections_in_all"),
+        }
     };
     let mut draining = drain.watch();
     loop {

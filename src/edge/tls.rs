@@ -7,6 +7,7 @@ use pingora::protocols::IO;
 use pingora::protocols::tls::SslStream;
 use pingora::protocols::tls::server::handshake;
 use pingora::tls::error::ErrorStack;
+use pingora::tls::hash::hmac_sha256;
 use pingora::tls::ssl::{AlpnError, SslAcceptor, SslFiletype, SslMethod, select_next_proto};
 
 use crate::config::ListenerTls;
@@ -16,7 +17,11 @@ const PROTOCOLS: &[u8] = b"\x02h2\x08http/1.1";
 
 /// Does the handshakes of a listener.
 #[derive(Clone)]
-pub struct Acceptor(Arc<SslAcceptor>);
+pub struct Acceptor {
+    acceptor: Arc<SslAcceptor>,
+    /// A digest of what the files held.
+    digest: Option<[u8; 32]>,
+}
 
 /// A certificate or key that cannot be used.
 #[derive(Debug)]
@@ -49,6 +54,8 @@ impl Acceptor {
             let file = file.to_string();
             move |source| TlsError { file, what, source }
         };
+        // Before they are read for use: if they change in between, they are read once more than needed the next time.
+        let digest = digest(tls);
         let mut builder = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls())
             .map_err(failed(&certificate, "cannot set up TLS"))?;
         builder
@@ -62,11 +69,28 @@ impl Acceptor {
             // A client that offers neither is served HTTP/1.1, as if it had offered nothing.
             select_next_proto(PROTOCOLS, offered).ok_or(AlpnError::NOACK)
         });
-        Ok(Acceptor(Arc::new(builder.build())))
+        Ok(Acceptor { acceptor: Arc::new(builder.build()), digest })
+    }
+
+    /// Whether both were made from the same certificate and key.
+    pub fn is_same(&self, other: &Acceptor) -> bool {
+        self.digest.is_some() && self.digest == other.digest
     }
 
     /// Does the server's side of a handshake.
     pub(super) async fn accept<S: IO>(&self, stream: S) -> pingora::Result<SslStream<S>> {
-        handshake(&self.0, stream).await
+        handshake(&self.acceptor, stream).await
+    }
+}
+
+/// `None` if one of the files cannot be read.
+fn digest(tls: &ListenerTls) -> Option<[u8; 32]> {
+    let (certificate, key) = (std::fs::read(&tls.certificate).ok()?, std::fs::read(&tls.key).ok()?);
+    hmac_sha256(&certificate, &key).ok()?.first_chunk().copied()
+}
+
+impl fmt::Debug for Acceptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Acceptor")
     }
 }

@@ -17,7 +17,7 @@ pub(super) struct Fleet {
     /// Why so many.
     pub(super) because: String,
     pub(super) members: BTreeMap<NodeId, Member>,
-    /// Where those are that were registered over the API.
+    /// Where those are that are registered over the API; not those that are leaving, of which nothing need be left.
     pub(super) places: BTreeMap<NodeId, Place>,
     /// Whether all balancers have told of the pool.
     pub(super) complete: bool,
@@ -57,7 +57,7 @@ pub(super) fn fleet(name: &PoolName, answers: &[Option<Scaling>]) -> Result<Flee
     let of = |pool: &'_ ScaledPool| pool.members.clone().unwrap_or_default();
     let mut members: BTreeMap<NodeId, Member> =
         of(first).iter().map(|shown| (shown.id.clone(), member(shown))).collect();
-    let places = of(first).iter().filter(|shown| shown.registered).filter_map(place).collect();
+    let places = of(first).iter().filter(|shown| shown.registered && !shown.leaving).filter_map(place).collect();
     for other in told.iter().filter(|pool| !pool.acts) {
         let shown: BTreeMap<NodeId, ScaledMember> =
             of(other).into_iter().map(|shown| (shown.id.clone(), shown)).collect();
@@ -186,7 +186,7 @@ mod tests {
     fn exactly_one_balancer_decides() {
         let (acts, follows) = (answer(true, 3, &[]), answer(false, 7, &[]));
         let fleet_of = |answers: &[Option<Scaling>]| fleet(&pool_name(), answers).map(|f| (f.wanted, f.complete));
-        assert_eq!(fleet_of(&[acts.clone()]), Ok((3, true)));
+        assert_eq!(fleet_of(std::slice::from_ref(&acts)), Ok((3, true)));
         assert_eq!(fleet_of(&[follows.clone(), acts.clone()]), Ok((3, true)));
         assert_eq!(fleet_of(&[None, acts.clone()]), Ok((3, false)), "one is silent");
         let elsewhere = Some(Scaling { pools: Vec::new() });
@@ -214,6 +214,9 @@ mod tests {
         assert_eq!((of("d").health, of("d").behind), (Health::Unknown, false));
         assert_eq!((of("e").health, of("e").behind, of("e").busy), (Health::Unknown, true, 3));
         assert_eq!(fleet.places[&id("a")].ports, [Some(1), Some(2)]);
+        let gone = ScaledMember { leaving: true, ..shown("a", "draining") };
+        let leaving = super::fleet(&pool_name(), &[answer(true, 1, &[gone])]).unwrap();
+        assert!(leaving.places.is_empty() && leaving.members[&id("a")].lapsed, "it is not started again by a lease");
 
         let ready_there = fleet_of_states(AdminState::Draining, AdminState::Ready);
         assert!(ready_there.members[&id("a")].behind, "a drain that has not come to all");

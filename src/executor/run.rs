@@ -64,6 +64,14 @@ impl Said {
     }
 }
 
+impl Said {
+    /// Forgets what is said of an instance that is gone.
+    fn forget(&mut self, id: &NodeId) {
+        let of_it = format!("{id} at ");
+        self.0.retain(|what, _| !what.starts_with(&of_it));
+    }
+}
+
 impl Executor {
     pub(super) fn new(settings: PoolSettings, provider: Arc<dyn Provider>, balancers: Vec<Arc<Balancer>>) -> Self {
         Executor {
@@ -278,6 +286,7 @@ impl Executor {
                 info!("{name}: {id} is gone");
                 self.under_way.remove(&id);
                 self.running.remove(&id);
+                self.said.forget(&id);
             }
             Done::Stopped(id, Err(fault)) => {
                 warn!("{name}: {id} could not be stopped: {fault}");

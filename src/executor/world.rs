@@ -48,7 +48,7 @@ pub struct Member {
     pub health: Health,
     /// Requests in flight on it, and those that wait for it, of all balancers.
     pub busy: usize,
-    /// Sessions that may live on it; `None`: the pool keeps none, or it is not draining.
+    /// Sessions that may live on it; `None`: the pool keeps none.
     pub sessions: Option<Sessions>,
     /// Whether it is a manager, too.
     pub manager: bool,
@@ -86,7 +86,7 @@ pub enum Health {
     Down,
 }
 
-/// How many sessions are left on a draining member.
+/// How many sessions a member has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sessions {
     /// Those that were seen.

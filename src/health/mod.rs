@@ -59,17 +59,29 @@ pub struct Health {
     against: u32,
     /// Whether outcomes will come.
     probed: bool,
+    /// Whether it has come while others serve, and was not up so far.
+    joining: bool,
 }
 
 impl Health {
     /// An endpoint that is probed, before its first probe.
     pub const fn unknown() -> Self {
-        Health { state: State::Unknown, against: 0, probed: true }
+        Health { state: State::Unknown, against: 0, probed: true, joining: false }
+    }
+
+    /// An endpoint that comes while others serve, and that is probed.
+    pub const fn joining() -> Self {
+        Health { joining: true, ..Health::unknown() }
+    }
+
+    /// Whether it waits for its first good probe, having come while others serve.
+    pub const fn is_joining(self) -> bool {
+        self.joining && matches!(self.state, State::Unknown)
     }
 
     /// An endpoint that is never probed: up for good.
     pub const fn unprobed() -> Self {
-        Health { state: State::Up, against: 0, probed: false }
+        Health { state: State::Up, against: 0, probed: false, joining: false }
     }
 
     /// The same endpoint, now that outcomes will come or will not come any more. Who was up without being asked is so
@@ -91,9 +103,11 @@ impl Health {
     /// Takes in the outcome of a probe.
     ///
     /// The first outcome decides at once, so that a start does not wait for `rise` probes; after that `rise` good
-    /// answers in a row bring the endpoint up and `fall` bad ones take it down.
+    /// answers in a row bring the endpoint up and `fall` bad ones take it down. One that is joining may be starting still,
+    /// and is down only after `fall` bad ones, too.
     pub fn record(&mut self, good: bool, policy: &HealthPolicy) -> Option<Transition> {
         let (agrees, needed) = match self.state {
+            State::Unknown if self.joining && !good => (false, policy.fall),
             State::Unknown => (false, 1),
             State::Up => (good, policy.fall),
             State::Down => (!good, policy.rise),
@@ -107,7 +121,7 @@ impl Health {
             return None;
         }
         let from = self.state;
-        *self = Health { state: if good { State::Up } else { State::Down }, against: 0, ..*self };
+        *self = Health { state: if good { State::Up } else { State::Down }, against: 0, joining: false, ..*self };
         Some(Transition { from, to: self.state })
     }
 }
@@ -139,7 +153,10 @@ mod tests {
 
     /// Plays outcomes (`+` good, `-` bad) and returns the state after each.
     fn play(outcomes: &str) -> String {
-        let mut health = Health::unknown();
+        play_from(Health::unknown(), outcomes)
+    }
+
+    fn play_from(mut health: Health, outcomes: &str) -> String {
         outcomes
             .chars()
             .map(|outcome| {
@@ -170,6 +187,15 @@ mod tests {
         ] {
             assert_eq!(play(outcomes), states, "{outcomes}");
         }
+    }
+
+    #[test]
+    fn who_is_joining_has_time_to_start() {
+        for (outcomes, states) in [("+", "U"), ("--+", "??U"), ("---", "??d"), ("---+++---", "??ddUUUUd")] {
+            assert_eq!(play_from(Health::joining(), outcomes), states, "{outcomes}");
+        }
+        assert!(Health::joining().is_joining() && !Health::unknown().is_joining());
+        assert!(!Health::joining().forget().is_joining(), "at another address it is as any other");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! A request finds its counters without a look-up by label: they hang on its pool, or are indexed by reason.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -51,6 +51,9 @@ pub struct Metrics {
     draining_sessions: IntGaugeVec,
     admin_changes: IntCounterVec,
     admin_refused: IntCounterVec,
+    reloads: IntCounterVec,
+    configuration: IntGauge,
+    configuration_loaded: IntGauge,
     scale: ScaleMetrics,
     sources: Arc<SourceMetrics>,
     member_events: IntCounterVec,
@@ -172,6 +175,15 @@ impl Metrics {
                 Opts::new("admin_refused_total", "Requests to the admin API without the right to ask, by reason."),
                 &["reason"],
             )?,
+            reloads: IntCounterVec::new(
+                Opts::new("reloads_total", "Times that the configuration file was read again, by what came of it."),
+                &["outcome"],
+            )?,
+            configuration: IntGauge::new("configuration", "Counts the configurations of the process; 1 at the start.")?,
+            configuration_loaded: IntGauge::new(
+                "configuration_loaded_timestamp_seconds",
+                "When the configuration in force was taken over, in seconds since 1970.",
+            )?,
             sources: Arc::new(SourceMetrics::new(&collected)?),
             member_events: IntCounterVec::new(
                 Opts::new("member_events_total", "What happened to members that come and go, by event."),
@@ -185,7 +197,7 @@ impl Metrics {
     }
 
     fn register(&self) -> Result<(), prometheus::Error> {
-        let all: [Box<dyn prometheus::core::Collector>; 23] = [
+        let all: [Box<dyn prometheus::core::Collector>; 26] = [
             Box::new(self.requests.clone()),
             Box::new(self.seconds.clone()),
             Box::new(self.connections.clone()),
@@ -208,6 +220,9 @@ impl Metrics {
             Box::new(self.draining_sessions.clone()),
             Box::new(self.admin_changes.clone()),
             Box::new(self.admin_refused.clone()),
+            Box::new(self.reloads.clone()),
+            Box::new(self.configuration.clone()),
+            Box::new(self.configuration_loaded.clone()),
             Box::new(self.member_events.clone()),
         ];
         all.into_iter().try_for_each(|metric| self.collected.register(metric))
@@ -323,6 +338,18 @@ impl Metrics {
     /// Counts a request to the admin API that had no right to ask.
     pub fn admin_refused(&self, reason: &str) {
         self.admin_refused.with_label_values(&[reason]).inc();
+    }
+
+    /// Counts a reload, by what came of it.
+    pub fn reloaded(&self, outcome: &str) {
+        self.reloads.with_label_values(&[outcome]).inc();
+    }
+
+    /// Shows which configuration of the process is in force since when.
+    pub fn configuration_loaded(&self, number: u64, when: SystemTime) {
+        let seconds = when.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        self.configuration.set(i64::try_from(number).unwrap_or(i64::MAX));
+        self.configuration_loaded.set(i64::try_from(seconds).unwrap_or(i64::MAX));
     }
 
     /// Counts something that happened to a member that comes and goes.

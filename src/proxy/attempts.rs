@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 use super::route::{Route, Seen};
 use crate::health::passive::{Outcome, Recorder, Trial};
 use crate::member::Lease;
-use crate::pool::{self, Ask, Choice, Member, Picked, Pool, PoolView, Standing};
+use crate::pool::{self, Ask, Choice, Picked, Pool, PoolView};
 use crate::queue::{Queue, QueueError, Ticket, Try};
 use crate::registry::{Registry, Snapshot};
 use crate::retry::{self, Decision, Failed, Failure, Others, Place, RetryPass};
@@ -455,17 +455,6 @@ async fn has_left(session: &mut Session) -> Box<Error> {
                 return e;
             }
         }
-    }
-}
-
-/// Why a member that has a session does not get its request.
-pub(super) fn why_moved(view: &PoolView, node: usize) -> &'static str {
-    let member = view.members().iter().find(|member| member.index == node);
-    match member.map(|member: &Member| member.standing) {
-        None => "gone",
-        Some(Standing::Maintenance) => "maintenance",
-        Some(Standing::Down) => "down",
-        Some(_) => "failed",
     }
 }
 

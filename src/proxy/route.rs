@@ -8,7 +8,7 @@ use http::HeaderValue;
 use http::header::COOKIE;
 use pingora::http::RequestHeader;
 
-use super::attempts::{Attempts, why_moved};
+use super::attempts::Attempts;
 use super::headers;
 use crate::affinity::{Found, Source, hash, values};
 use crate::classify::{CanonicalPath, Class, Decision, canonical_path};
@@ -158,7 +158,7 @@ impl Route {
             if let Some(view) = self.view() {
                 pool.metrics.session_moved(why_moved(view, node));
             }
-        } else if chosen.standing == Standing::Draining
+        } else if (chosen.standing == Standing::Draining || pool.settings.scale.is_some())
             && let Some(session) = self.session_name(pool, request)
         {
             chosen.node.sessions_left().note(session, Instant::now());
@@ -188,5 +188,16 @@ impl Route {
         if let Some(view) = self.view() {
             view.pool.metrics.session_moved("failed");
         }
+    }
+}
+
+/// Why a member that has a session does not get its request.
+fn why_moved(view: &PoolView, node: usize) -> &'static str {
+    let member = view.members().iter().find(|member| member.index == node);
+    match member.map(|member: &Member| member.standing) {
+        None => "gone",
+        Some(Standing::Maintenance) => "maintenance",
+        Some(Standing::Down) => "down",
+        Some(_) => "failed",
     }
 }

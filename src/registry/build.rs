@@ -178,7 +178,8 @@ impl Builder<'_> {
             })
         });
         let positions = positions.collect();
-        for node in &nodes {
+        for (node, settings) in nodes.iter().zip(&cluster.nodes) {
+            node.watch_sessions(cluster, settings, self.now);
             for endpoint in Endpoint::ALL {
                 node.node.wait_in(endpoint, waiting_for(&pools, node.key, endpoint));
             }

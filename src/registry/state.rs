@@ -71,8 +71,6 @@ pub(super) struct NodeState {
     pub(super) health: [Health; 2],
     /// By [`Endpoint::index`]: when it came up.
     pub(super) up_since: [Option<Instant>; 2],
-    /// It came while others served, or went to another place: it waits for its first good probe.
-    joining: bool,
     /// What operators want of it.
     pub(super) admin: AdminState,
     /// Whether it is drained because nobody names it any more, as its settings say.
@@ -229,6 +227,7 @@ impl NodeState {
     pub(super) fn new(cluster: &Cluster, node: &NodeSettings, key: usize, joins: Option<Instant>) -> Self {
         let health = Endpoint::ALL.map(|endpoint| match is_probed(cluster, endpoint) {
             false => Health::unprobed(),
+            true if joins.is_some() => Health::joining(),
             true => Health::unknown(),
         });
         NodeState {
@@ -237,7 +236,6 @@ impl NodeState {
             address: fixed_address(node),
             health,
             up_since: health.map(|health| joins.filter(|_| health.state() == State::Up)),
-            joining: joins.is_some(),
             admin: AdminState::Ready,
             leaving: node.leaving,
             agent: AgentState::default(),
@@ -272,8 +270,7 @@ impl NodeState {
                 self.health[index] = self.health[index].probed(probed);
             }
             if moved {
-                self.joining = true;
-                self.health[index] = self.health[index].forget();
+                self.health[index] = if probed { Health::joining() } else { Health::unprobed() };
                 self.up_since[index] = (!probed).then_some(now);
             }
             moved
@@ -293,7 +290,6 @@ impl NodeState {
     /// Takes in that a probe has taken an endpoint up or down.
     pub(super) fn turned(&mut self, endpoint: Endpoint, to: State, now: Instant) {
         self.up_since[endpoint.index()] = (to == State::Up).then_some(now);
-        self.joining &= to != State::Up;
     }
 
     /// What is known of one of its endpoints as a whole.
@@ -312,7 +308,8 @@ impl NodeState {
             passive,
             up_for: up_for.filter(|&up_for| up_for < slow_start),
         });
-        if standing == Standing::Unknown && self.joining { Standing::Joining } else { standing }
+        let is_joining = self.health[endpoint.index()].is_joining();
+        if standing == Standing::Unknown && is_joining { Standing::Joining } else { standing }
     }
 
     /// Its configured weight, times what its agent says in percent.
@@ -334,6 +331,12 @@ impl NodeState {
     /// Begins or ends counting the sessions that it has left.
     pub(super) fn count_sessions_left(&self, now: Instant) {
         self.node.sessions_left().set_draining(self.wanted() == AdminState::Draining, now);
+    }
+
+    /// Counts its sessions always if it may be stopped: the one with the fewest is.
+    pub(super) fn watch_sessions(&self, cluster: &Cluster, node: &NodeSettings, now: Instant) {
+        let scaled = node.roles.iter().any(|role| cluster.pools[role.index()].scale.is_some());
+        self.node.sessions_left().set_watched(scaled, now);
     }
 
     /// Who comes back from maintenance begins as if it had just come up.

@@ -6,6 +6,7 @@ mod crashes;
 mod hanging;
 mod latency;
 mod operator;
+mod reload;
 mod retries;
 mod rolling;
 mod sessions;

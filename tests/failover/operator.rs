@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::TempDir;
 use crate::support::client::Request;
@@ -15,10 +15,36 @@ const TOKEN: &str = "the-token-of-the-operator";
 #[track_caller]
 pub(crate) fn start(topology: Topology) -> Elb {
     // Read once, at the start.
-    let dir = TempDir::new("operator");
-    let file = dir.write("token", TOKEN);
-    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).expect("it is ours");
-    Elb::start(&topology.admin(&format!("token_file: {}", file.display())))
+    let token = Token::new();
+    Elb::start(&topology.admin(&token.setting()))
+}
+
+/// A file with the token of the operator, as long as the value lives.
+pub(crate) struct Token(TempDir);
+
+impl Token {
+    /// Writes it.
+    #[track_caller]
+    pub(crate) fn new() -> Token {
+        let dir = TempDir::new("operator");
+        let file = dir.write("token", TOKEN);
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).expect("it is ours");
+        Token(dir)
+    }
+
+    /// What `admin` has to say.
+    pub(crate) fn setting(&self) -> String {
+        format!("token_file: {}", self.0.path().join("token").display())
+    }
+}
+
+/// Has the configuration file read again. Returns the status of the answer, and the answer.
+#[track_caller]
+pub(crate) fn reload(elb: &Elb) -> (u16, Value) {
+    let bearer = format!("Bearer {TOKEN}");
+    let request = Request::new("POST", "localhost", "/api/v1/reload").header("Authorization", &bearer);
+    let response = request.header("Content-Type", "application/json").body(b"{}").send(elb.address("admin"));
+    (response.status, response.json())
 }
 
 /// Puts a node of the cluster in another state: `ready`, `draining` or `maintenance`.

@@ -1,7 +1,7 @@
 //! What is not there, and what fails: then nothing is given up that serves.
 
 use crate::clients::Clients;
-use crate::stage::{POLICY, Stage};
+use crate::stage::{POLICY, Stage, nothing_was_cut_off};
 use crate::support::elb;
 use crate::support::{PATIENCE, TempDir};
 
@@ -84,4 +84,30 @@ fn a_bad_file_is_refused_with_its_lines() {
             assert!(text.contains(part), "{part}:\n{text}");
         }
     }
+}
+
+/// What one balancer stops, another one may be asking.
+#[test]
+fn a_node_is_drained_at_all_balancers_before_it_is_stopped() {
+    let stage = Stage::start(POLICY);
+    let other = stage.replica(POLICY);
+    let scale = stage.scale(&stage.settings_of(&[&stage.elb, &other], true, ""));
+    stage.wait_for_ready("the first node is there", |ready| ready == 1);
+    let mut asks_other = Clients::of(other.web());
+    asks_other.be(3);
+    let mut asks_acting = Clients::of(stage.elb.web());
+    asks_acting.be(12);
+    stage.wait_for_ready("there are three nodes or more", |ready| ready >= 3);
+    asks_other.wait_for(100);
+    // The acting one sees no load any more, and the other one has its own on every node.
+    asks_acting.be(0);
+    stage.wait_for_ready("one node is left", |ready| ready == 1);
+    asks_other.wait_for(20);
+    assert_eq!(asks_acting.finish(), Vec::<String>::new());
+    assert_eq!(asks_other.finish(), Vec::<String>::new());
+    for elb in [&stage.elb, &other] {
+        assert_eq!(elb.metrics().sum("carbon_elb_retries_total", &[]), 0.0, "nothing was tried twice");
+    }
+    assert!(stage.nodes.stopped().len() >= 2);
+    nothing_was_cut_off(&stage, &scale, &[]);
 }

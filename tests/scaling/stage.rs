@@ -1,6 +1,7 @@
 //! A balancer whose workers are scaled, and the executor.
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -31,23 +32,27 @@ impl Stage {
         let dir = TempDir::new("stage");
         let file = dir.write("token", TOKEN);
         std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).expect("it is ours");
-        let pool = format!(
-            "allowed_networks: [127.0.0.0/8], health: {{ interval: 100ms, timeout: 100ms, rise: 1, fall: 2 }}, \
-             panic: 0%, queue: {{ wait: 20s }}, scale: {{ {policy} }}"
-        );
-        let topology = Topology::new()
-            .servlet("scheme: http, health: { path: /services/Version }")
-            .worker_pool(&pool)
-            .without_access_log()
-            .admin(&format!("token_file: {}", file.display()));
+        let topology = topology(policy, &file);
         Stage { elb: Elb::start(&topology), nodes: Nodes::new(), dir }
+    }
+
+    /// Another balancer for the same workers; this one does not act.
+    #[track_caller]
+    pub(crate) fn replica(&self, policy: &str) -> Elb {
+        Elb::start(&topology(&policy.replace("acts: true", "acts: false"), &self.dir.path().join("token")))
     }
 
     /// The executor's settings file, with more settings of the pool.
     pub(crate) fn settings(&self, listed: bool, more: &str) -> String {
+        self.settings_of(&[&self.elb], listed, more)
+    }
+
+    /// The same with several balancers.
+    pub(crate) fn settings_of(&self, balancers: &[&Elb], listed: bool, more: &str) -> String {
+        let urls: Vec<String> = balancers.iter().map(|elb| format!("\"http://{}\"", elb.address("admin"))).collect();
         format!(
-            "balancers: http://{}\ntoken_file: token\npoll: 100ms\npools:\n  esb:\n    worker: {{ {}{more} }}\n",
-            self.elb.address("admin"),
+            "balancers: [{}]\ntoken_file: token\npoll: 100ms\npools:\n  esb:\n    worker: {{ {}{more} }}\n",
+            urls.join(", "),
             self.nodes.settings(listed)
         )
     }
@@ -92,6 +97,18 @@ impl Stage {
         let response = request.send(self.elb.address("admin"));
         assert_eq!(response.status, 200, "{path} {body}: {}", response.text());
     }
+}
+
+fn topology(policy: &str, token_file: &Path) -> Topology {
+    let pool = format!(
+        "allowed_networks: [127.0.0.0/8], health: {{ interval: 100ms, timeout: 100ms, rise: 1, fall: 2 }}, \
+         panic: 0%, queue: {{ wait: 20s }}, scale: {{ {policy} }}"
+    );
+    Topology::new()
+        .servlet("scheme: http, health: { path: /services/Version }")
+        .worker_pool(&pool)
+        .without_access_log()
+        .admin(&format!("token_file: {}", token_file.display()))
 }
 
 /// Holds that each node that was stopped by order had answered all that had arrived there, and that the executor had been

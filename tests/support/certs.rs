@@ -50,6 +50,17 @@ impl Certificate {
     }
 }
 
+/// The common name in the certificate that a server shows to a new connection.
+#[track_caller]
+pub(crate) fn served_name(address: std::net::SocketAddr) -> String {
+    let shown = run(
+        Command::new("sh").args(["-c", &format!("openssl s_client -connect {address} </dev/null 2>/dev/null")]),
+        INSTALL,
+    );
+    let subject = shown.lines().find_map(|line| line.strip_prefix("subject=")).unwrap_or_default();
+    subject.rsplit("CN").next().unwrap_or_default().trim_matches([' ', '=']).to_owned()
+}
+
 /// A client that agrees on HTTP/2 over TLS and sends what it is given, byte by byte. To be ended by who has started it.
 pub(crate) fn openssl_client(address: std::net::SocketAddr) -> std::process::Child {
     use std::process::Stdio;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,9 @@ use super::metrics::Metrics;
 use super::process::Process;
 use super::topology::Topology;
 use super::{TempDir, wait_until};
+
+/// What the configuration file of a balancer is called.
+const CONFIG_FILE: &str = "elb.yaml";
 
 /// The program under test, without arguments.
 pub(crate) fn command() -> Command {
@@ -38,8 +41,8 @@ pub(crate) fn listening(line: &str) -> Option<(&str, SocketAddr)> {
 pub(crate) struct Elb {
     process: Process,
     ports: HashMap<String, SocketAddr>,
-    // Holds the configuration file.
-    _dir: TempDir,
+    /// Holds the configuration file.
+    dir: TempDir,
 }
 
 impl Elb {
@@ -103,7 +106,7 @@ impl Elb {
     #[track_caller]
     fn spawn(mut command: Command, yaml: &str, listeners: &[&str]) -> Elb {
         let dir = TempDir::new("elb");
-        let config = dir.write("elb.yaml", yaml);
+        let config = dir.write(CONFIG_FILE, yaml);
         let process = Process::start("carbon-elb", command.arg("run").arg("--config").arg(&config));
         let mut missing = listeners.to_vec();
         missing.push("admin");
@@ -112,7 +115,7 @@ impl Elb {
                 lines.iter().filter_map(|line| listening(line)).map(|(name, at)| (name.to_owned(), at)).collect();
             missing.iter().all(|name| ports.contains_key(*name)).then_some(ports)
         });
-        Elb { process, ports, _dir: dir }
+        Elb { process, ports, dir }
     }
 
     /// The address of a listener.
@@ -192,6 +195,30 @@ impl Elb {
             serde_json::from_str(line).unwrap_or_else(|e| panic!("an access line is no JSON ({e}): {line}"))
         };
         self.process.stdout.all().iter().map(parse).collect()
+    }
+
+    /// Its configuration file.
+    pub(crate) fn config_file(&self) -> PathBuf {
+        self.dir.path().join(CONFIG_FILE)
+    }
+
+    /// Replaces its configuration file, at once and as a whole. It is not told of that.
+    pub(crate) fn replace_config(&self, yaml: &str) {
+        let next = self.dir.write("next.yaml", yaml);
+        std::fs::rename(&next, self.config_file()).expect("both are in the same directory");
+    }
+
+    /// Asks it to read its configuration file again.
+    pub(crate) fn hang_up(&self) {
+        self.process.signal("HUP");
+    }
+
+    /// Waits until so many configurations were taken over, that of the start included.
+    #[track_caller]
+    pub(crate) fn wait_for_configuration(&self, number: usize) {
+        wait_until(&format!("configuration {number} is in force"), || {
+            self.metrics().sum("carbon_elb_configuration", &[]) == number as f64
+        });
     }
 
     /// Asks it to stop.

@@ -225,7 +225,7 @@ fn what_is_not_as_it_should_be_is_told() {
 }
 
 /// Every route with a body that is good, and which of [`TOKENS`] may use it.
-const GOOD: [(&str, &str, &str, [bool; TOKENS.len()]); 12] = [
+const GOOD: [(&str, &str, &str, [bool; TOKENS.len()]); 13] = [
     ("GET", "/api/v1/openapi", "", [true; 6]),
     ("GET", "/api/v1/members", "", [true, true, false, false, true, true]),
     ("GET", "/api/v1/scaling", "", [true, true, false, false, true, true]),
@@ -237,6 +237,7 @@ const GOOD: [(&str, &str, &str, [bool; TOKENS.len()]); 12] = [
     ("PUT", MEMBER, r#"{"address": "10.0.0.7"}"#, [true, false, false, true, false, false]),
     ("GET", MEMBER, "", [true, true, false, false, false, false]),
     ("POST", "/api/v1/clusters/esb/members/wk-7/renew", "{}", [true, false, false, true, false, false]),
+    ("POST", "/api/v1/reload", "", [true, false, false, false, false, false]),
     ("DELETE", MEMBER, "", [true, false, false, true, false, false]),
 ];
 
@@ -258,7 +259,9 @@ fn each_token_may_do_what_its_scope_says() {
             assert_eq!(send(&api, "PUT", MEMBER, r#"{"address": "10.0.0.7"}"#).0, 201);
             let (status, problem) = ask(&api, &with(token, method, path, &JSON), body);
             let what = format!("{method} {path} with {scope:?}: {status} {problem}");
-            assert_eq!(status < 300, may, "{what}");
+            // The configuration of this test did not come from a file.
+            let done = status < 300 || (path == "/api/v1/reload" && status == 409);
+            assert_eq!(done, may, "{what}");
             if !may {
                 assert_eq!((status, kind(&problem)), (403, "out-of-scope"), "{what}");
                 let allowed = problem["allowed"][0].as_str().unwrap();

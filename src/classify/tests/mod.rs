@@ -15,7 +15,7 @@ use crate::ids::{ClusterName, Scheme};
 
 /// A configuration with nothing but clusters; the classifier reads no more of it.
 fn config(clusters: Vec<Cluster>) -> Config {
-    let server = ServerSettings { threads: None, grace: Duration::ZERO, access_log: AccessLog::Off };
+    let server = ServerSettings { threads: None, grace: Duration::ZERO, access_log: AccessLog::Off, watch: None };
     Config {
         listeners: Vec::new(),
         clusters,

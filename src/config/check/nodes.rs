@@ -34,11 +34,12 @@ pub(super) fn check(
     checked
 }
 
-/// A cluster needs a node, unless some source may bring it.
+/// A cluster needs a node, unless somebody may come who is not in the file.
 pub(super) fn some(raw: &RawCluster, problems: &mut Problems) {
-    let sources = complete(&raw.sources) && entries(&raw.sources).is_empty();
+    let sources = !complete(&raw.sources) || !entries(&raw.sources).is_empty();
+    let others = sources || Role::ALL.into_iter().any(|role| may_register(raw, role));
     if let Some(nodes) = raw.nodes.given().filter(|nodes| nodes.value.complete && nodes.value.items.is_empty())
-        && sources
+        && !others
     {
         problems.error(&nodes.at, "no nodes", "at least one node");
     }

@@ -38,6 +38,14 @@ impl Secret {
         &self.bytes
     }
 
+    /// The file that it came from.
+    pub(crate) fn file(&self) -> Option<&PathBuf> {
+        match &self.source {
+            SecretSource::File(path) => Some(path),
+            SecretSource::Variable(_) | SecretSource::Program => None,
+        }
+    }
+
     pub(crate) fn source(&self) -> &SecretSource {
         &self.source
     }

@@ -44,6 +44,9 @@ fn a_cluster_may_have_sources_instead_of_nodes() {
     let without = |sources: &str| format!("{}{sources}{}", &open[..start], &open[end..]);
     let loaded = accepted(&without("    sources: { all: { file: /nowhere/at/all } }\n"));
     assert_eq!((loaded.config.clusters[0].nodes.len(), loaded.warnings.len()), (0, 1));
+    // Nobody yet, but pools that members may register for.
+    assert_eq!(accepted(&without("    nodes: []\n")).warnings, []);
+    let closed = |sources: &str| without(sources).replace(", allowed_networks: [10.0.0.0/8]", "");
     let rows = [
         ("", 10, "esb.nodes: is missing"),
         ("    sources: {}\n", 19, "sources: neither nodes nor sources; allowed: at least one node or one source"),
@@ -51,18 +54,23 @@ fn a_cluster_may_have_sources_instead_of_nodes() {
         ("    nodes: []\n    sources: {}\n", 19, "nodes: no nodes; allowed: at least one node"),
     ];
     for (by, line, fragment) in rows {
-        let problems = parse_text(&without(by)).unwrap_err();
+        let problems = parse_text(&closed(by)).unwrap_err();
         let shown: Vec<String> = problems.iter().map(ToString::to_string).collect();
         assert_eq!(shown.len(), 1, "{by}: {shown:?}");
         assert!(shown[0].contains(fragment) && shown[0].starts_with(&format!("line {line}:")), "{by}: {shown:?}");
     }
     // Workers can come, but who should be the manager?
-    let problems =
-        parse_text(&without("    nodes: [{ id: a, host: a }]\n    sources: { a: { dns: wk } }\n")).unwrap_err();
-    assert!(problems.to_string().contains("hosts for managers, but no node has this role"), "{problems}");
-    accepted(&without(
-        "    nodes: [{ id: a, host: a }]\n    sources: { a: { dns: wk }, b: { dns: m, roles: [manager] } }\n",
-    ));
+    let one_closed = |sources: &str| {
+        let manager = "manager: { balance: round_robin, allowed_networks: [10.0.0.0/8] }";
+        without(&format!("    nodes: [{{ id: a, host: a }}]\n{sources}")).replace(manager, "manager: {}")
+    };
+    for sources in ["", "    sources: { a: { dns: wk } }\n"] {
+        let problems = parse_text(&one_closed(sources)).unwrap_err();
+        assert_eq!(problems.len(), 1, "{problems}");
+        assert!(problems.to_string().contains("hosts for managers, but no node has this role"), "{problems}");
+    }
+    accepted(&without("    nodes: [{ id: a, host: a }]\n"));
+    accepted(&without("    sources: { a: { dns: wk }, b: { dns: m, roles: [manager] } }\n"));
     // The dual node is nobody's to come and go.
     let dual = without("    sources: { a: { dns: wk } }\n").replace("mode: separated", "mode: dual");
     let problems = parse_text(&dual).unwrap_err();

@@ -97,3 +97,64 @@ fn a_token_in_clear_text_is_warned_of() {
     let (_, warnings) = parse(&WHOLE.replace("127.0.0.1", "elb.example.com")).unwrap();
     assert!(warnings[0].to_string().contains("clear text to elb.example.com"), "{warnings:?}");
 }
+
+fn file(name: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+#[test]
+fn the_example_is_good() {
+    let with_token = |name: &str| (name == "CARBON_ELB_SCALE_TOKEN").then(|| TOKEN_TEXT.to_owned());
+    let (settings, warnings) =
+        parse_other(&file("conf/scale.yaml"), Path::new("/nowhere"), &with_token, Settings::read).unwrap();
+    assert_eq!((settings.pools.len(), warnings), (3, vec![]));
+}
+
+#[test]
+fn every_key_is_documented_and_in_the_example() {
+    let manual = file("README.md");
+    let (_, section) = manual.split_once("### What starts and stops nodes").unwrap();
+    let (section, _) = section.split_once("\n### ").unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")).map(|row| row.split(" | ").next().unwrap());
+    let names = rows.flat_map(|cell| cell.split(", ")).map(|name| name.trim_matches('`'));
+    let documented: Vec<&str> = names.map(|name| name.rsplit('.').next().unwrap()).collect();
+    let example = file("conf/scale.yaml");
+    // What is only a choice stands there as a comment.
+    let written = |key: &str| example.contains(&format!("{key}: "));
+    let keys = [
+        "balancers",
+        "token",
+        "token_file",
+        "ca",
+        "poll",
+        "timeout",
+        "prefix",
+        "weight",
+        "lease",
+        "starts",
+        "drain",
+        "provider",
+        "engine",
+        "image",
+        "command",
+        "env",
+        "network",
+        "labels",
+        "ports",
+        "memory",
+        "cpus",
+        "read_only",
+        "capabilities",
+        "stop_timeout",
+        "start",
+        "stop",
+        "list",
+    ];
+    for key in keys {
+        assert!(documented.contains(&key), "{key} is not in README.md: {documented:?}");
+        assert!(written(key), "{key} is not in conf/scale.yaml");
+    }
+    for key in documented.iter().filter(|key| !["docker", "exec", "none", "ROLE"].contains(key)) {
+        assert!(keys.contains(key), "{key} is in README.md, but not known here");
+    }
+}

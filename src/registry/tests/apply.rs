@@ -392,7 +392,7 @@ fn a_node_that_moves_drains_as_before_and_its_sessions_are_counted_anew() {
 }
 
 #[test]
-fn a_thousand_members_change_in_little_time() {
+fn a_thousand_members_keep_their_numbers() {
     let nodes: Vec<String> = (0..1000).map(|i| format!("id: wk-{i}, host: 10.0.{}.{}", i / 250, i % 250 + 1)).collect();
     let nodes: Vec<&str> = nodes.iter().map(String::as_str).collect();
     let registry = registry(&with(&nodes[..999], ""));
