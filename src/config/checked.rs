@@ -286,6 +286,8 @@ pub struct Node {
     pub route: String,
     /// By [`Endpoint::index`]: the port, with the cluster's default filled in.
     pub ports: [u16; 2],
+    /// Whether it came while the program runs: see [`crate::membership`]. Never in a file.
+    pub dynamic: bool,
     /// Whether it is drained because nobody names it any more: see [`crate::membership`]. Never in a file.
     pub leaving: bool,
 }

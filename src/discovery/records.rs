@@ -98,6 +98,7 @@ fn member(id: NodeId, address: IpAddr, template: &Template) -> Node {
         backup: template.backup,
         max_in_flight: template.max_in_flight,
         ports: template.ports,
+        dynamic: true,
         leaving: false,
     }
 }

@@ -22,6 +22,7 @@ pub(super) fn node(id: &str) -> Node {
         max_in_flight: None,
         route: id.to_owned(),
         ports: [9443, 8280],
+        dynamic: true,
         leaving: false,
     }
 }

@@ -2,7 +2,9 @@
 //! the operator allows members to be.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::config::{Affinity, Cluster, Config, IN_FLIGHT, Mode, Node, NodeHost, UpstreamTls, is_route};
 use crate::ids::{ClusterName, Endpoint, NodeId, Role};
@@ -79,7 +81,16 @@ pub fn admit(config: &Config, cluster: &Cluster, node: &Node) -> Result<(), Refu
     within(node)?;
     route(cluster, node)?;
     verifiable(config, cluster, node)?;
-    same_place(cluster.nodes.iter(), cluster, node).map_or(Ok(()), |own| Err(Refusal::AddressTaken(own.id.clone())))
+    // Nobody's requests may come to a node of another cluster this way either.
+    let taken = config.clusters.iter().find_map(|other| {
+        let mut nodes = other.nodes.iter();
+        if other.name == cluster.name {
+            same_place(nodes, config, cluster, node)
+        } else {
+            nodes.find(|known| known.host == node.host && ports(other, known).any(|port| node.ports.contains(&port)))
+        }
+    });
+    taken.map_or(Ok(()), |own| Err(Refusal::AddressTaken(own.id.clone())))
 }
 
 /// One role in a separated cluster. The one manager of a dual cluster is the file's.
@@ -99,11 +110,24 @@ fn allowed(cluster: &Cluster, role: Role, address: IpAddr) -> Result<(), Refusal
         return Err(Refusal::NotDynamic(role));
     }
     // Nobody listens there; systems take 0.0.0.0 for themselves.
-    let nowhere = address.is_unspecified() || address.is_multicast();
-    if nowhere || !networks.iter().any(|network| network.contains(&address)) {
+    let nowhere = address.is_unspecified() || address.is_multicast() || address == Ipv4Addr::BROADCAST;
+    // A wide network does not mean this machine, which has the admin listener, or what hosts of clouds ask for secrets.
+    let means = |network: &IpNet| match own_networks().into_iter().find(|own| own.contains(&address)) {
+        Some(own) => own.contains(network),
+        None => network.contains(&address),
+    };
+    let allows = |network: &&IpNet| network.contains(&address) && means(network);
+    if nowhere || networks.iter().find(allows).is_none() {
         return Err(Refusal::Outside(address, role, networks.iter().map(ToString::to_string).collect()));
     }
     Ok(())
+}
+
+/// The networks that every machine has for itself: loopback and link-local.
+fn own_networks() -> [IpNet; 4] {
+    let v4 = |address: [u8; 4], length| Ipv4Net::new_assert(address.into(), length).into();
+    let v6 = |first: u16, last: u16, length| Ipv6Net::new_assert([first, 0, 0, 0, 0, 0, 0, last].into(), length).into();
+    [v4([127, 0, 0, 0], 8), v4([169, 254, 0, 0], 16), v6(0, 1, 128), v6(0xfe80, 0, 10)]
 }
 
 /// What the configuration would refuse in a node, too.
@@ -151,14 +175,34 @@ pub(super) fn same_route<'n>(
 /// Another one of `nodes` that is at the address and a port of a node.
 pub(super) fn same_place<'n>(
     mut nodes: impl Iterator<Item = &'n Node>,
+    config: &Config,
     cluster: &Cluster,
     node: &Node,
 ) -> Option<&'n Node> {
     nodes.find(|other| {
-        let port = |endpoint: Endpoint| other.ports[endpoint.index()] == node.ports[endpoint.index()];
-        let here = || Endpoint::ALL.into_iter().any(|endpoint| cluster.product.has(endpoint) && port(endpoint));
+        let here = || {
+            // Ports that no listener leads to are of no account between nodes that do the same.
+            let alike = other.roles == node.roles;
+            let theirs: Vec<u16> =
+                if alike { asked(config, cluster, other).collect() } else { ports(cluster, other).collect() };
+            let own: Vec<u16> =
+                if alike { asked(config, cluster, node).collect() } else { ports(cluster, node).collect() };
+            own.iter().any(|port| theirs.contains(port))
+        };
         other.id != node.id && other.host == node.host && here()
     })
+}
+
+/// The ports of a node that its product has.
+fn ports<'n>(cluster: &'n Cluster, node: &'n Node) -> impl Iterator<Item = u16> + 'n {
+    let endpoints = Endpoint::ALL.into_iter().filter(|&endpoint| cluster.product.has(endpoint));
+    endpoints.map(|endpoint| node.ports[endpoint.index()])
+}
+
+/// The ports of a node that a listener leads to.
+fn asked<'n>(config: &'n Config, cluster: &'n Cluster, node: &'n Node) -> impl Iterator<Item = u16> + 'n {
+    let led_to = |endpoint: &Endpoint| node.roles.iter().any(|&role| config.leads_to(cluster, role, *endpoint));
+    Endpoint::ALL.into_iter().filter(led_to).map(|endpoint| node.ports[endpoint.index()])
 }
 
 /// A node that is given by address, and whose certificate is verified, needs a name that the certificate has: see the

@@ -116,10 +116,10 @@ impl Members {
         let node = registration.node(settings, id);
         admit(&base, settings, &node)?;
         let dynamic = self.clusters.entry(cluster.clone()).or_default();
-        dynamic.free_for(settings, &node)?;
+        dynamic.free_for(&base, settings, &node)?;
         let lease = Lease { node, term: registration.lease, ends: now + registration.lease };
         let renewed = dynamic.leases.get(id).is_some_and(|known| known.node == lease.node);
-        let superseded = dynamic.at_the_place_of(settings, &lease.node);
+        let superseded = dynamic.at_the_place_of(&base, settings, &lease.node);
         dynamic.leases.insert(id.clone(), lease);
         superseded.iter().for_each(|other| _ = dynamic.leases.remove(other));
         for other in &superseded {
@@ -186,13 +186,13 @@ impl Members {
         nodes: Vec<Node>,
         now: Instant,
     ) -> Result<Report, Refusal> {
-        admission::cluster(&self.base, cluster)?;
-        let dynamic = self.clusters.entry(cluster.clone()).or_default();
+        let base = self.base.clone();
+        let settings = admission::cluster(&base, cluster)?;
         let mut found = BTreeMap::new();
         let mut order = Vec::new();
         let mut report = Report::default();
         for mut node in nodes {
-            node.leaving = false;
+            (node.dynamic, node.leaving) = (true, false);
             if let NodeHost::Address(address) = &mut node.host {
                 *address = address.to_canonical();
             }
@@ -204,6 +204,14 @@ impl Members {
             order.push(id.clone());
             found.insert(id, node);
         }
+        // An answer of which nothing may be is a wrong one: what was good stays.
+        let refused = |node: &Node| Some((node.id.clone(), admit(&self.base, settings, node).err()?));
+        let refused: Vec<_> = found.values().filter_map(refused).collect();
+        if !found.is_empty() && refused.len() == found.len() {
+            report.left_out.extend(refused);
+            return Ok(report);
+        }
+        let dynamic = self.clusters.entry(cluster.clone()).or_default();
         let before = match found.is_empty() {
             true => dynamic.found.remove(source),
             false => dynamic.found.insert(source.clone(), found),
@@ -332,7 +340,7 @@ impl Members {
         let Ok(settings) = admission::cluster(&base, cluster) else { return false };
         let Some(dynamic) = self.clusters.get_mut(cluster) else { return false };
         let may = |node: &Node| admit(&base, settings, node).is_ok();
-        let room = dynamic.members() < settings.max_dynamic;
+        let room = !dynamic.is_full(settings);
         let named = dynamic.named(id, may);
         let event = match (dynamic.present.get_mut(id), named) {
             (Some(present), Some((source, node))) => {
@@ -392,6 +400,11 @@ impl Dynamic {
         self.present.values().filter(|present| present.since.is_none()).count()
     }
 
+    /// Whether it has as many members as it may have. Those that are leaving are bounded, too, as they cost as much.
+    fn is_full(&self, settings: &Cluster) -> bool {
+        self.members() >= settings.max_dynamic || self.present.len() >= settings.max_dynamic.saturating_mul(2)
+    }
+
     /// What is said of an id by whom it belongs to.
     fn named(&self, id: &NodeId, may: impl Fn(&Node) -> bool) -> Option<(Source, Node)> {
         let said = |source: &Source| match source {
@@ -404,18 +417,18 @@ impl Dynamic {
     }
 
     /// Whether somebody who registers may be a member, as far as other members are concerned.
-    fn free_for(&self, settings: &Cluster, node: &Node) -> Result<(), Refusal> {
+    fn free_for(&self, base: &Config, settings: &Cluster, node: &Node) -> Result<(), Refusal> {
         let staying = || self.present.values().filter(|present| present.since.is_none());
         match self.present.get(&node.id).filter(|present| present.since.is_none()) {
             Some(present) if present.source != Source::Api => return Err(Refusal::Taken(present.source.to_string())),
             Some(_) => {}
-            None if self.members() >= settings.max_dynamic => return Err(Refusal::TooMany(settings.max_dynamic)),
+            None if self.is_full(settings) => return Err(Refusal::TooMany(settings.max_dynamic)),
             None => {}
         }
         let others = || staying().map(|present| &present.node);
         // Who has its place and does the same may be replaced: see `at_the_place_of`.
         let elsewhere = others().filter(|other| other.roles != node.roles);
-        if let Some(other) = admission::same_place(elsewhere, settings, node) {
+        if let Some(other) = admission::same_place(elsewhere, base, settings, node) {
             return Err(Refusal::AddressTaken(other.id.clone()));
         }
         admission::same_route(others(), settings, node)
@@ -423,11 +436,11 @@ impl Dynamic {
     }
 
     /// Registered members whose place another one says to have: no two processes can, so they are not there any more.
-    fn at_the_place_of(&self, settings: &Cluster, node: &Node) -> Vec<NodeId> {
+    fn at_the_place_of(&self, base: &Config, settings: &Cluster, node: &Node) -> Vec<NodeId> {
         let others = self.leases.values().map(|lease| &lease.node);
         others
             .filter(|other| other.roles == node.roles)
-            .filter(|other| admission::same_place([*other].into_iter(), settings, node).is_some())
+            .filter(|other| admission::same_place([*other].into_iter(), base, settings, node).is_some())
             .map(|other| other.id.clone())
             .collect()
     }
@@ -446,6 +459,7 @@ impl Registration {
             max_in_flight: self.max_in_flight,
             route: self.route.clone().unwrap_or_else(|| id.as_str().to_owned()),
             ports: Endpoint::ALL.map(port),
+            dynamic: true,
             leaving: false,
         }
     }

@@ -64,6 +64,9 @@ pub const LEASE_SECONDS: RangeInclusive<u64> = 1..=3600;
 /// How long a lease lasts if whoever registers does not say, in seconds.
 pub const USUAL_LEASE_SECONDS: u64 = 30;
 
+/// Lines in the log about those that are left out of one answer of a source.
+const MOST_TOLD: usize = 10;
+
 /// Who says that there is a member. The order is that in which they have an id that nobody had before.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Source {
@@ -181,8 +184,12 @@ impl Membership {
         let report = self.change(|members| members.update(cluster, source, nodes, now))?;
         let key = (cluster.clone(), source.clone());
         if self.reported.lock().insert(key, report.clone()).unwrap_or_default() != report {
-            for (id, why) in &report.left_out {
+            // An answer may be long, and another one each second.
+            for (id, why) in report.left_out.iter().take(MOST_TOLD) {
                 warn!("membership: {cluster}/{id} of {source} is left out: {why}");
+            }
+            if let Some(more) = report.left_out.len().checked_sub(MOST_TOLD).filter(|&more| more > 0) {
+                warn!("membership: {more} more of {source} in {cluster} are left out");
             }
         }
         Ok(report)

@@ -154,6 +154,18 @@ fn who_may_not_be_a_member_is_told_why() {
         ("esb", "wk-7", at("::ffff:10.0.0.1"), "wk-1 has this address and port".into()),
         ("esb", "wk-7", at("10.0.0.1"), "wk-1 has this address and port".into()),
         ("esb", "wk-7", Registration { ports: [Some(1), Some(2)], ..at("10.0.0.1") }, String::new()),
+        // One of the ports of another node, under whichever name, and nodes of other clusters.
+        ("esb", "wk-7", Registration { ports: [Some(1), Some(9763)], ..at("10.0.0.1") }, String::new()),
+        (
+            "dual",
+            "wk-7",
+            Registration { ports: [Some(1), Some(9763)], ..at("192.0.2.10") },
+            "mgr-1 has this address and port".into(),
+        ),
+        ("dual", "wk-7", Registration { ports: [Some(9763), None], ..at("10.0.0.1") }, "wk-1 has this address".into()),
+        ("dual", "wk-7", at("127.0.0.1"), "127.0.0.1 is in none of the allowed_networks of the worker pool".into()),
+        ("dual", "wk-7", at("169.254.169.254"), "169.254.169.254 is in none of the allowed_networks".into()),
+        ("dual", "wk-7", at("255.255.255.255"), "255.255.255.255 is in none of the allowed_networks".into()),
         ("esb", "wk-7", at("192.0.2.7"), "192.0.2.7 is in none of the allowed_networks of the worker pool".into()),
         ("esb", "wk-1", at("10.0.0.7"), "the id is taken (the configuration file)".into()),
         ("none", "wk-7", at("10.0.0.7"), "there is no such cluster".into()),
@@ -316,6 +328,24 @@ fn a_source_tells_the_whole_set() {
 }
 
 #[test]
+fn an_answer_of_which_nothing_may_be_takes_nobody_away() {
+    let now = Instant::now();
+    let mut members = Members::new(config(CLUSTERS));
+    let (esb, a) = (name("esb"), Source::Configured(name("a")));
+    members.update(&esb, &a, vec![node("wk-2", "10.0.0.2"), node("wk-3", "10.0.0.3")], now).unwrap();
+    let before = members.effective();
+    let wrong = vec![node("x", "198.51.100.1"), node("y", "198.51.100.2")];
+    let report = members.update(&esb, &a, wrong, now).unwrap();
+    assert_eq!((report.members, report.left_out.len()), (0, 2));
+    assert!(report.left_out.iter().all(|(_, why)| matches!(why, Refusal::Outside(..))), "{report:?}");
+    assert_eq!(members.effective(), before);
+    // With one that may be a member it counts.
+    let report = members.update(&esb, &a, vec![node("x", "198.51.100.1"), node("wk-2", "10.0.0.2")], now).unwrap();
+    assert_eq!((report.members, report.left_out.len()), (1, 1));
+    assert_eq!(nodes(&members.effective(), "esb")[2..], ["wk-2 10.0.0.2 x2", "wk-3 10.0.0.3 x2 leaving"]);
+}
+
+#[test]
 fn weights_are_the_operators_until_they_are_given_back() {
     let now = Instant::now();
     let mut members = Members::new(config(CLUSTERS));
@@ -389,7 +419,8 @@ fn what_is_registered_is_what_the_file_would_say() {
     members.register(&name("esb"), &name("wk-7"), &full, Instant::now()).unwrap();
     let line = "      - { id: wk-7, host: 10.0.0.7, roles: [worker], weight: 3, ports: { servlet: 9444 }, backup: true, \
                 max_in_flight: 9, route: r7 }\n  dual:\n";
-    let written = config(&CLUSTERS.replace("  dual:\n", line));
+    let mut written = Config::clone(&config(&CLUSTERS.replace("  dual:\n", line)));
+    written.clusters[0].nodes[2].dynamic = true;
     assert_eq!(members.effective().clusters[0], written.clusters[0]);
     assert_eq!(members.effective().clusters[1..], written.clusters[1..]);
 }

@@ -10,6 +10,7 @@
 
 mod apply;
 mod build;
+mod managers;
 mod setup;
 mod shown;
 mod snapshot;
@@ -22,11 +23,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use log::warn;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 pub use self::apply::Changes;
 use self::build::{Builder, Numbers, Outcome};
+use self::managers::Managers;
 pub use self::setup::Setup;
 pub use self::shown::{ShownMember, ShownNode, ShownPool};
 pub use self::snapshot::Snapshot;
@@ -106,7 +109,9 @@ impl Registry {
         };
         let config = setup.config.clone();
         let mut clusters: Vec<_> = config.clusters.iter().map(|cluster| builder.cluster(cluster, None)).collect();
-        clusters.iter_mut().zip(&config.clusters).for_each(|(state, cluster)| state.show(cluster, now));
+        // All nodes are the file's.
+        let shown = clusters.iter_mut().zip(config.clusters.iter().enumerate());
+        shown.for_each(|(state, cluster)| _ = state.show(cluster, &Managers::default(), now));
         let published = ArcSwap::from_pointee(Snapshot::new(0, &setup, &clusters));
         let kept = Mutex::new(Kept { setup, clusters, numbers, untold: Vec::new(), ticked: now });
         let (news, applied) = (Notify::new(), watch::Sender::new(0));
@@ -337,7 +342,15 @@ impl Registry {
     /// Publishes the state. The caller holds the lock on it.
     fn publish(&self, kept: &mut Kept, now: Instant) {
         let Kept { setup, clusters, .. } = kept;
-        clusters.iter_mut().zip(&setup.config.clusters).for_each(|(state, cluster)| state.show(cluster, now));
+        let managers = Managers::of(&setup.config, clusters);
+        for (state, (at, cluster)) in clusters.iter_mut().zip(setup.config.clusters.iter().enumerate()) {
+            for node in state.show((at, cluster), &managers, now).into_iter().filter_map(|node| cluster.nodes.get(node))
+            {
+                warn!("{}/{}: gets no requests, as a manager is at its place", cluster.name, node.id);
+                let role = node.roles.first().copied().unwrap_or(Role::Worker);
+                self.metrics.member_event(&cluster.name, role, "kept_away");
+            }
+        }
         let generation = self.published.load().generation + 1;
         self.published.store(Arc::new(Snapshot::new(generation, setup, clusters)));
         clusters.iter_mut().for_each(|cluster| cluster.wake());

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::agent_check;
 use super::build::Numbers;
+use super::managers::Managers;
 use super::setup::Setup;
 use super::{Ejection, NodeKey};
 use crate::config::{Cluster, HealthProbe, Node as NodeSettings, NodeHost, PoolSettings};
@@ -71,6 +72,8 @@ pub(super) struct NodeState {
     pub(super) health: [Health; 2],
     /// By [`Endpoint::index`]: when it came up.
     pub(super) up_since: [Option<Instant>; 2],
+    /// Nobody is to be sent there: it is at the place of a manager.
+    pub(super) kept_away: bool,
     /// What operators want of it.
     pub(super) admin: AdminState,
     /// Whether it is drained because nobody names it any more, as its settings say.
@@ -155,12 +158,22 @@ impl ClusterState {
     }
 
     /// Makes the views of its pools anew where something has changed that a request could notice.
-    pub(super) fn show(&mut self, config: &Cluster, now: Instant) {
+    ///
+    /// Returns the nodes, by their positions, that are kept away from the place of a manager since now.
+    pub(super) fn show(&mut self, (at, config): (usize, &Cluster), managers: &Managers, now: Instant) -> Vec<usize> {
         let ClusterState { pools, nodes, by_key, .. } = self;
+        let mut kept_away = Vec::new();
+        for (position, (state, node)) in nodes.iter_mut().zip(&config.nodes).enumerate() {
+            let away = managers.keep_away(at, node, state);
+            if away && !state.kept_away {
+                kept_away.push(position);
+            }
+            state.kept_away = away;
+        }
         for pool in pools {
             let known = |key: &usize| {
                 let &position = by_key.get(key)?;
-                nodes.get(position).zip(config.nodes.get(position))
+                nodes.get(position).filter(|node| !node.kept_away).zip(config.nodes.get(position))
             };
             let members: Vec<Member> = pool.members(known, now).collect();
             if !pool.view.as_ref().is_some_and(|view| view.is_of(&pool.pool, &members)) {
@@ -168,6 +181,7 @@ impl ClusterState {
                 pool.unseen = true;
             }
         }
+        kept_away
     }
 
     /// After the publication: tells those that wait in a pool whose view is new that a member may have room.
@@ -236,6 +250,7 @@ impl NodeState {
             address: fixed_address(node),
             health,
             up_since: health.map(|health| joins.filter(|_| health.state() == State::Up)),
+            kept_away: false,
             admin: AdminState::Ready,
             leaving: node.leaving,
             agent: AgentState::default(),

@@ -24,7 +24,11 @@ pub async fn watch(reloader: Arc<Reloader>) {
             if configurations.changed().await.is_err() {
                 return std::future::pending().await;
             }
-            seen = Seen::new(look(&file, &reloader.config()));
+            // What members bring is no reason to read files that nobody wants watched.
+            let config = reloader.config();
+            if config.server.watch.is_some() {
+                seen = Seen::new(look(&file, &config));
+            }
             continue;
         };
         tokio::time::sleep(interval).await;

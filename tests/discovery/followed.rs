@@ -23,7 +23,7 @@ impl Followed {
         let text = format!(
             "listeners: {{ web: {{ bind: '127.0.0.1:0', role: worker, endpoint: passthrough }} }}\nclusters:\n  esb:\n    \
              product: esb\n    hosts: {{ worker: ['*'] }}\n    endpoints: {{ passthrough: {{ health: off }} }}\n    \
-             pools: {{ worker: {{ allowed_networks: [0.0.0.0/0, '::/0'] }} }}\n    \
+             pools: {{ worker: {{ allowed_networks: [0.0.0.0/0, '::/0', 127.0.0.0/8, '::1'] }} }}\n    \
              sources: {{ {sources} }}\n"
         );
         let loaded = config::parse(&text, Path::new("/")).unwrap_or_else(|problems| panic!("{problems}\n{text}"));

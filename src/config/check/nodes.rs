@@ -56,6 +56,7 @@ fn build(raw: &RawNode, ports: [u16; 2]) -> Option<Node> {
         max_in_flight: raw.max_in_flight.value().copied(),
         route: raw.route.value().map_or(raw.id.value()?.as_str(), String::as_str).to_owned(),
         ports: own_ports(raw, ports),
+        dynamic: false,
         leaving: false,
     })
 }
