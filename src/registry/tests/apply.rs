@@ -419,6 +419,22 @@ fn late_answers_about_another_place_do_not_count() {
 }
 
 #[test]
+fn requests_that_fail_where_a_node_was_eject_nobody() {
+    let settings = "outliers: { consecutive: 1 }";
+    let registry = up(&["id: wk-1, host: 192.0.2.1", TWO], settings);
+    let recorder = || view(&registry.snapshot()).members()[0].recorder.clone().unwrap();
+    let fails = |recorder: Arc<crate::health::passive::Recorder>| {
+        assert!(recorder.record(crate::health::passive::Outcome::GatewayError, Duration::ZERO));
+        registry.tick(Instant::now()).len()
+    };
+    let before = recorder();
+    apply(&registry, &with(&["id: wk-1, host: 192.0.2.77", TWO], settings));
+    probe(&registry, "wk-1", true);
+    assert_eq!((fails(before), standings(&registry)[0].as_str()), (0, "wk-1 ready"));
+    assert_eq!((fails(recorder()), standings(&registry)[0].as_str()), (1, "wk-1 ejected"), "those of the new place do");
+}
+
+#[test]
 fn a_thousand_members_keep_their_numbers() {
     let nodes: Vec<String> = (0..1000).map(|i| format!("id: wk-{i}, host: 10.0.{}.{}", i / 250, i % 250 + 1)).collect();
     let nodes: Vec<&str> = nodes.iter().map(String::as_str).collect();
