@@ -325,6 +325,29 @@ fn to_zero_and_back() {
     assert_eq!(first.2.reason.as_str(), "from_zero");
 }
 
+/// Where there is no node, a request brings one even if it has given up before the next decision; silence brings none.
+#[test]
+fn a_request_that_has_given_up_brings_a_node() {
+    let mut policy = ScalePolicy::of(8);
+    policy.interval = SECOND * 5;
+    policy.scale_to_zero = Some(SECOND * 120);
+    let wanted = |arrival: Option<u32>| -> Vec<usize> {
+        let mut scaler = Scaler::new(policy);
+        let mut wanted = Vec::new();
+        for tenth in 1..=300 {
+            let arrivals = u64::from(arrival == Some(tenth));
+            scaler.observe(&Sample { at: SECOND * tenth / 10, arrivals, ..Sample::default() });
+            if tenth % 50 == 0 {
+                wanted.push(scaler.decide(&Fleet::default(), SECOND * tenth / 10).wanted);
+            }
+        }
+        wanted
+    };
+    assert_eq!(wanted(None), [0; 6], "nor does the start of the balancer");
+    assert_eq!(wanted(Some(51))[..3], [0, 1, 0], "right after a decision");
+    assert_eq!(wanted(Some(99))[..4], [0, 1, 1, 0]);
+}
+
 /// What stops a number from following the load is told.
 #[test]
 fn limits_are_told() {

@@ -19,6 +19,8 @@ pub(super) struct Demand {
     last: Option<Sample>,
     /// When there last was a request, or the first sample.
     busy: Duration,
+    /// When a request has last come, or was last there.
+    asked: Option<Duration>,
     /// How long nodes take to join.
     startup: Duration,
 }
@@ -39,12 +41,17 @@ impl Demand {
             window: Window::new(policy.window.max(shortest), shortest),
             last: None,
             busy: Duration::ZERO,
+            asked: None,
             startup: policy.startup,
         }
     }
 
     pub(super) fn observe(&mut self, sample: &Sample) {
-        if sample.in_flight > 0 || sample.queued > 0 || sample.arrivals > 0 || self.last.is_none() {
+        let is_asked = sample.in_flight > 0 || sample.queued > 0 || sample.arrivals > 0;
+        if is_asked {
+            self.asked = Some(sample.at);
+        }
+        if is_asked || self.last.is_none() {
             self.busy = sample.at;
         }
         self.window.push(sample);
@@ -75,8 +82,10 @@ impl Demand {
         }
         if let Some(after) = policy.scale_to_zero {
             let idle = now.saturating_sub(self.busy);
-            // Where there is no node, none is started before there is a request.
-            if idle >= after || (present == 0 && last.in_flight == 0 && last.arrivals == 0) {
+            // Where there is no node, none is started before there is a request. One that did not wait long enough to be
+            // seen waiting is one, too: two intervals, so that no decision misses it.
+            let silent = self.asked.is_none_or(|asked| now.saturating_sub(asked) >= policy.interval * 2);
+            if idle >= after || (present == 0 && silent) {
                 return Need { why: Why::Idle { idle }, keep: 0 };
             }
         }

@@ -127,8 +127,10 @@ struct Seen {
     at: Instant,
     in_flight: usize,
     queued: usize,
-    /// Requests that were finished since the process began.
+    /// Requests that were finished since the process began, refused ones included.
     finished: u64,
+    /// Those of them that nodes were asked for.
+    asked: u64,
     node_load: Option<f64>,
 }
 
@@ -207,11 +209,12 @@ impl Watched {
 
 /// What pools of one role are busy with now.
 fn seen<'a>(views: impl Iterator<Item = &'a PoolView>, moment: Moment, now: Instant) -> Seen {
-    let mut seen = Seen { at: now, in_flight: 0, queued: 0, finished: 0, node_load: None };
+    let mut seen = Seen { at: now, in_flight: 0, queued: 0, finished: 0, asked: 0, node_load: None };
     let mut nodes = BTreeMap::new();
     for view in views {
         // The pools of a role share its counters.
         seen.finished = view.pool.metrics.finished_so_far();
+        seen.asked = view.pool.metrics.asked_so_far();
         seen.queued += view.pool.queue.waiting();
         for member in view.members() {
             seen.queued += member.queue.waiting();
@@ -230,15 +233,15 @@ fn seen<'a>(views: impl Iterator<Item = &'a PoolView>, moment: Moment, now: Inst
 /// while that is the same as the sum over those that were finished, and it counts those too that take long.
 fn sample(last: &Seen, seen: &Seen, epoch: Instant) -> Sample {
     let passed = seen.at.saturating_duration_since(last.at);
-    let completions = seen.finished.saturating_sub(last.finished);
+    let finished = seen.finished.saturating_sub(last.finished);
     let held = |seen: &Seen| u64::try_from(seen.in_flight + seen.queued).unwrap_or(u64::MAX);
     Sample {
         at: seen.at.saturating_duration_since(epoch),
         in_flight: seen.in_flight,
         queued: seen.queued,
         // Whoever came is finished, or here; a node that was taken out takes its requests along.
-        arrivals: completions.saturating_add(held(seen)).saturating_sub(held(last)),
-        completions,
+        arrivals: finished.saturating_add(held(seen)).saturating_sub(held(last)),
+        completions: seen.asked.saturating_sub(last.asked),
         time_on_nodes: passed.saturating_mul(u32::try_from(last.in_flight).unwrap_or(u32::MAX)),
         node_load: seen.node_load,
     }

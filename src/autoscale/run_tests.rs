@@ -32,20 +32,23 @@ fn registry(metrics: &Arc<Metrics>, now: Instant) -> Arc<Registry> {
 #[test]
 fn samples_are_what_has_happened_between_two_looks() {
     let epoch = Instant::now();
-    let look = |millis, in_flight, queued, finished| Seen {
+    let look = |millis, in_flight, queued, finished, asked| Seen {
         at: epoch + Duration::from_millis(millis),
         in_flight,
         queued,
         finished,
+        asked,
         node_load: None,
     };
     let rows = [
         // Five came and were finished; four more came and are here.
-        (look(0, 0, 0, 10), look(100, 3, 1, 15), (9, 5, 0)),
+        (look(0, 0, 0, 10, 7), look(100, 3, 1, 15, 12), (9, 5, 0)),
         // One was finished, nobody came.
-        (look(100, 3, 1, 15), look(300, 3, 0, 16), (0, 1, 600)),
+        (look(100, 3, 1, 15, 15), look(300, 3, 0, 16, 16), (0, 1, 600)),
         // A node was taken out with two requests on it.
-        (look(100, 3, 0, 15), look(200, 1, 0, 15), (0, 0, 300)),
+        (look(100, 3, 0, 15, 15), look(200, 1, 0, 15, 15), (0, 0, 300)),
+        // Four came and were refused, and one was finished by its node.
+        (look(100, 3, 0, 15, 15), look(200, 2, 0, 20, 16), (4, 1, 300)),
     ];
     for (last, seen, (arrivals, completions, millis)) in rows {
         let sample = sample(&last, &seen, epoch);
@@ -53,6 +56,23 @@ fn samples_are_what_has_happened_between_two_looks() {
         assert_eq!((sample.arrivals, sample.completions, sample.time_on_nodes), expected, "{last:?} {seen:?}");
         assert_eq!((sample.at, sample.in_flight, sample.queued), (seen.at - epoch, seen.in_flight, seen.queued));
     }
+}
+
+/// All pools of a role count together.
+#[test]
+fn refused_requests_have_come_but_no_node_has_finished_them() {
+    let (metrics, now) = (Arc::new(Metrics::new().unwrap()), Instant::now());
+    let registry = registry(&metrics, now);
+    let snapshot = registry.snapshot();
+    let of_workers = || snapshot.pools().filter(|view| view.pool.role == Role::Worker);
+    let look = || seen(of_workers(), registry.clock().at(now), now);
+    let before = look();
+    for (view, asked) in of_workers().zip([true, false]) {
+        view.pool.metrics.finished(503, Duration::ZERO, false);
+        view.pool.metrics.finished(200, Duration::ZERO, asked);
+    }
+    let sample = sample(&before, &look(), now);
+    assert_eq!((sample.arrivals, sample.completions), (4, 1));
 }
 
 #[test]

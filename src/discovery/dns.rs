@@ -75,7 +75,7 @@ async fn follow(registry: Arc<Registry>, resolver: Arc<TokioResolver>, key: Node
             Ok(answer) => {
                 let addresses: Vec<IpAddr> = answer.iter().collect();
                 if let Some(address) = choose(registry.address(key), &addresses)
-                    && registry.record_address(key, address, std::time::Instant::now())
+                    && registry.record_address(key, &name, address, std::time::Instant::now())
                 {
                     info!("{name} is {address}");
                 }

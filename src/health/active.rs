@@ -15,9 +15,9 @@ use pingora::{Error, ErrorType, OrErr, Result};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use super::{State, first_address, offset};
-use crate::config::{Cluster, HealthProbe, Node, NodeHost, ProbePort, UpstreamTls};
+use crate::config::{Cluster, HealthProbe, Node, NodeHost, UpstreamTls};
 use crate::ids::{ClusterName, Endpoint};
-use crate::registry::{NodeKey, Registry, probe_policy};
+use crate::registry::{NodeKey, Registry, probe_policy, probed_port};
 use crate::tasks::Tasks;
 use crate::upstream::{TrustStore, server_name};
 
@@ -110,10 +110,6 @@ impl PartialEq for Target {
 impl Target {
     fn new(cluster: &Cluster, node: &Node, endpoint: Endpoint, trust: &Arc<TrustStore>) -> Self {
         let probe = cluster.endpoints[endpoint.index()].health.clone();
-        let port = match probe {
-            HealthProbe::Http { port, .. } => port,
-            HealthProbe::Tcp | HealthProbe::Off => ProbePort::Own,
-        };
         let tls = cluster.probe_tls(endpoint).cloned();
         let server_name = tls.as_ref().map(|tls| server_name(tls, &node.host)).unwrap_or_default();
         let policy = probe_policy(cluster, node);
@@ -121,7 +117,7 @@ impl Target {
         Target {
             way: Way { cluster: cluster.name.clone(), endpoint, probe, tls, server_name, timeout },
             host: node.host.clone(),
-            port: port.on(node, endpoint),
+            port: probed_port(cluster, node, endpoint),
             interval: policy.interval,
             trust: trust.clone(),
             name: format!("{}/{} {endpoint}", cluster.name, node.id),
@@ -203,8 +199,9 @@ impl Probe {
     }
 
     fn record(&self, address: IpAddr, outcome: Result<()>) {
+        let place = SocketAddr::new(address, self.port);
         let transition =
-            self.registry.record_probe(self.key, self.endpoint, address, outcome.is_ok(), Instant::now().into_std());
+            self.registry.record_probe(self.key, self.endpoint, place, outcome.is_ok(), Instant::now().into_std());
         match (transition, outcome) {
             (Some(transition), Ok(())) => {
                 info!("{}: {}, was {}", self.name, State::Up.as_str(), transition.from.as_str())

@@ -212,16 +212,15 @@ impl<K: Clone + Ord> Outliers<K> {
         changes
     }
 
-    /// Forgets what is known of a member: it has moved to another address, say.
+    /// Forgets what is known of a member: it has moved to another address, say. It has another recorder then: requests
+    /// that are on their way say nothing of what the member is now.
     pub fn forget(&mut self, member: &K) -> Option<Change<K>> {
         let known = self.members.get_mut(member)?;
         known.ejections = 0;
+        known.whole_interval = false;
+        known.recorder = Arc::new(Recorder::new(&self.policy));
         match known.standing {
-            Standing::Active => {
-                known.whole_interval = false;
-                known.recorder.open();
-                None
-            }
+            Standing::Active => None,
             Standing::Ejected { .. } | Standing::HalfOpen => self.put(member, Standing::Active, Why::Forgotten),
         }
     }

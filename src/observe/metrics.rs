@@ -31,6 +31,7 @@ pub struct Metrics {
     collected: Collected,
     requests: IntCounterVec,
     seconds: HistogramVec,
+    asked: IntCounterVec,
     connections: IntCounterVec,
     retries: IntCounterVec,
     not_retried: IntCounterVec,
@@ -64,6 +65,7 @@ pub struct Metrics {
 pub struct PoolMetrics {
     requests: [IntCounter; CODE_CLASSES.len()],
     seconds: Histogram,
+    asked: IntCounter,
     new_connections: IntCounter,
     reused_connections: IntCounter,
     retries: IntCounter,
@@ -96,6 +98,10 @@ impl Metrics {
             seconds: HistogramVec::new(
                 HistogramOpts::new("request_seconds", "From the end of the request's header to the end of the answer.")
                     .buckets(LATENCY_BUCKETS.to_vec()),
+                &["cluster", "role"],
+            )?,
+            asked: IntCounterVec::new(
+                Opts::new("asked_total", "Requests that have ended after some node was asked."),
                 &["cluster", "role"],
             )?,
             connections: IntCounterVec::new(
@@ -197,9 +203,10 @@ impl Metrics {
     }
 
     fn register(&self) -> Result<(), prometheus::Error> {
-        let all: [Box<dyn prometheus::core::Collector>; 26] = [
+        let all: [Box<dyn prometheus::core::Collector>; 27] = [
             Box::new(self.requests.clone()),
             Box::new(self.seconds.clone()),
+            Box::new(self.asked.clone()),
             Box::new(self.connections.clone()),
             Box::new(self.retries.clone()),
             Box::new(self.not_retried.clone()),
@@ -240,6 +247,7 @@ impl Metrics {
         Arc::new(PoolMetrics {
             requests: CODE_CLASSES.map(|code| self.requests.with_label_values(&[labels[0], labels[1], code])),
             seconds: self.seconds.with_label_values(&labels),
+            asked: self.asked.with_label_values(&labels),
             new_connections: connections("new"),
             reused_connections: connections("reused"),
             retries: self.retries.with_label_values(&labels),
@@ -383,17 +391,25 @@ impl Metrics {
 }
 
 impl PoolMetrics {
-    /// Counts a finished request; `status` is 0 if the client got no answer.
-    pub fn finished(&self, status: u16, took: Duration) {
+    /// Counts a finished request; `status` is 0 if the client got no answer, `asked` says whether some node was asked.
+    pub fn finished(&self, status: u16, took: Duration, asked: bool) {
         let class = usize::from(status / 100).min(CODE_CLASSES.len() - 1);
         // `class` is below the length of both.
         self.requests[class].inc();
         self.seconds.observe(took.as_secs_f64());
+        if asked {
+            self.asked.inc();
+        }
     }
 
-    /// How many requests were finished since the process began.
+    /// How many requests were finished since the process began, refused ones included.
     pub fn finished_so_far(&self) -> u64 {
         self.seconds.get_sample_count()
+    }
+
+    /// How many of them a node was asked for.
+    pub fn asked_so_far(&self) -> u64 {
+        self.asked.get()
     }
 
     /// Counts a request that was given to a node.
@@ -437,8 +453,8 @@ mod tests {
     fn what_is_counted_is_rendered() {
         let metrics = Metrics::new().unwrap();
         let pool = metrics.pool(&Name::parse("esb").unwrap(), Role::Worker);
-        pool.finished(204, Duration::from_millis(3));
-        pool.finished(0, Duration::from_millis(3));
+        pool.finished(204, Duration::from_millis(3), true);
+        pool.finished(0, Duration::from_millis(3), false);
         pool.connected(true);
         metrics.refused("host_unknown");
         let text = metrics.render().unwrap();
@@ -448,6 +464,7 @@ mod tests {
             r#"carbon_elb_upstream_connections_total{cluster="esb",kind="reused",role="worker"} 1"#,
             r#"carbon_elb_refused_total{reason="host_unknown"} 1"#,
             r#"carbon_elb_request_seconds_count{cluster="esb",role="worker"} 2"#,
+            r#"carbon_elb_asked_total{cluster="esb",role="worker"} 1"#,
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
         }

@@ -213,7 +213,8 @@ pub struct PoolView {
     shares: Vec<u32>,
     /// Whether members on trial get one request at a time: there are others for the rest.
     one_by_one: bool,
-    /// Whether some member will be there as soon as it was probed: requests that nobody else can serve wait for it.
+    /// Whether there will be a member: one that is there has to be probed, or the scaler starts the first. Requests that
+    /// nobody can serve wait for it.
     awaited: bool,
     selector: Selector,
     /// For sessions that a hash names the member of, however the pool balances.
@@ -278,7 +279,9 @@ impl PoolView {
         });
         let asked = members.iter().zip(&shares).filter(|&(_, &share)| share > 0);
         let one_by_one = asked.into_iter().any(|(member, _)| member.standing != Standing::Trial);
-        let awaited = members.iter().any(|member| member.standing == Standing::Joining && member.weight > 0);
+        let joins = members.iter().any(|member| member.standing == Standing::Joining && member.weight > 0);
+        let from_zero = pool.settings.scale.is_some_and(|policy| policy.scale_to_zero.is_some());
+        let awaited = joins || from_zero && shares.iter().all(|&share| share == 0);
         PoolView { pool, members, shares, one_by_one, awaited, selector, by_key }
     }
 

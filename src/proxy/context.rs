@@ -256,7 +256,7 @@ impl Outcome {
     pub(super) fn count(&self, metrics: &Metrics, context: &Context) {
         let view = context.route.as_ref().and_then(Route::view);
         if let Some(view) = view {
-            view.pool.metrics.finished(self.status, self.took);
+            view.pool.metrics.finished(self.status, self.took, context.attempts.count() > 0);
         }
         if view.is_none() || context.counts_as_refused {
             metrics.refused(context.refused.unwrap_or("not_routed"));

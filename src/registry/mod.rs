@@ -18,7 +18,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -34,7 +34,9 @@ pub use self::setup::Setup;
 pub use self::shown::{ShownMember, ShownNode, ShownPool};
 pub use self::snapshot::Snapshot;
 use self::state::{Kept, NodeState};
-use crate::config::{Affinity, AgentCheck, Cluster, Config, HealthPolicy, Node as NodeSettings, NodeHost, Secret};
+use crate::config::{
+    Affinity, AgentCheck, Cluster, Config, HealthPolicy, HealthProbe, Node as NodeSettings, NodeHost, ProbePort, Secret,
+};
 use crate::health::passive::Change;
 use crate::health::{State, Transition};
 use crate::ids::{ClusterName, Endpoint, NodeId, Role};
@@ -158,9 +160,14 @@ impl Registry {
         kept.node(key).is_some_and(|node| node.health.iter().any(|health| health.state() == State::Down))
     }
 
-    /// Takes in that a node's name stands for `address` now. Returns whether that is news.
-    pub fn record_address(&self, key: NodeKey, address: IpAddr, now: Instant) -> bool {
+    /// Takes in that a node's name stands for `address` now; what was found out about a name that is not the node's host
+    /// any more does not count. Returns whether that is news.
+    pub fn record_address(&self, key: NodeKey, name: &str, address: IpAddr, now: Instant) -> bool {
         let mut kept = self.kept.lock();
+        let is_host = |node: &NodeSettings| matches!(&node.host, NodeHost::Name(host) if host == name);
+        if !kept.settings(key).is_some_and(|(_, node)| is_host(node)) {
+            return false;
+        }
         let Some(node) = kept.node_mut(key) else { return false };
         if node.address.replace(address) == Some(address) {
             return false;
@@ -171,20 +178,23 @@ impl Registry {
         true
     }
 
-    /// Takes in the outcome of a probe of a node's endpoint at `address`; one of an address that the node has left does
-    /// not count. Returns the change of its state, for the caller to log.
+    /// Takes in the outcome of a probe of a node's endpoint at `place`; one of an address that the node has left, or of a
+    /// port that is not asked any more, does not count. Returns the change of its state, for the caller to log.
     pub fn record_probe(
         &self,
         key: NodeKey,
         endpoint: Endpoint,
-        address: IpAddr,
+        place: SocketAddr,
         good: bool,
         now: Instant,
     ) -> Option<Transition> {
         let mut kept = self.kept.lock();
         let (cluster, node) = kept.settings(key)?;
+        if probed_port(cluster, node, endpoint) != place.port() {
+            return None;
+        }
         let policy = probe_policy(cluster, node);
-        let state = kept.node_mut(key).filter(|node| node.address == Some(address))?;
+        let state = kept.node_mut(key).filter(|node| node.address == Some(place.ip()))?;
         let transition = state.health[endpoint.index()].record(good, &policy)?;
         state.turned(endpoint, transition.to, now);
         let node = state.node.clone();
@@ -389,6 +399,15 @@ fn used(kept: &Kept) -> Vec<Used> {
 pub fn probe_policy(cluster: &Cluster, node: &NodeSettings) -> HealthPolicy {
     let role = if node.roles.contains(&Role::Worker) { Role::Worker } else { Role::Manager };
     cluster.pools[role.index()].health
+}
+
+/// The port of a node that is probed to judge an endpoint.
+pub fn probed_port(cluster: &Cluster, node: &NodeSettings, endpoint: Endpoint) -> u16 {
+    let port = match cluster.endpoints[endpoint.index()].health {
+        HealthProbe::Http { port, .. } => port,
+        HealthProbe::Tcp | HealthProbe::Off => ProbePort::Own,
+    };
+    port.on(node, endpoint)
 }
 
 /// How a node's agent is asked: as the settings of the worker pool say if the node is in it and they name an agent, else

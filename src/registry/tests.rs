@@ -53,6 +53,11 @@ fn picked(registry: &Registry, role: Role, picks: usize) -> Vec<String> {
     ids
 }
 
+/// Where a node is probed.
+fn servlet(address: IpAddr) -> SocketAddr {
+    SocketAddr::new(address, 9763)
+}
+
 /// The node at a position of the first configuration.
 fn node(position: usize) -> NodeKey {
     NodeKey(position + 1)
@@ -63,13 +68,14 @@ fn members_come_and_go_with_probes_and_addresses() {
     let registry = registry(SEPARATED);
     let workers = |registry: &Registry| picked(registry, Role::Worker, 4);
     let address = |index| IpAddr::from([192, 0, 2, 10 + u8::try_from(index).unwrap()]);
-    let probe =
-        |index, good| registry.record_probe(node(index), Endpoint::Servlet, address(index), good, Instant::now());
+    let probe = |index, good| {
+        registry.record_probe(node(index), Endpoint::Servlet, servlet(address(index)), good, Instant::now())
+    };
 
     assert_eq!(workers(&registry), ["wk-1"], "never probed, but nothing better is known; wk-2 has no address yet");
-    assert!(registry.record_address(node(2), "192.0.2.12".parse().unwrap(), Instant::now()));
+    assert!(registry.record_address(node(2), "wk-2.test", "192.0.2.12".parse().unwrap(), Instant::now()));
     assert!(
-        !registry.record_address(node(2), "192.0.2.12".parse().unwrap(), Instant::now()),
+        !registry.record_address(node(2), "wk-2.test", "192.0.2.12".parse().unwrap(), Instant::now()),
         "the same again is no news"
     );
     assert_eq!(workers(&registry), ["wk-1", "wk-2"]);
@@ -87,7 +93,7 @@ fn members_come_and_go_with_probes_and_addresses() {
     assert_eq!(workers(&registry), [""; 0], "all are down");
     assert!(registry.is_down(node(1)) && !registry.is_down(node(0)));
 
-    assert!(registry.record_address(node(2), "192.0.2.99".parse().unwrap(), Instant::now()));
+    assert!(registry.record_address(node(2), "wk-2.test", "192.0.2.99".parse().unwrap(), Instant::now()));
     assert_eq!(workers(&registry), ["wk-2"], "it moved: what was known of it is forgotten");
     assert!(probe(2, false).is_none(), "a late answer from where it was");
     assert_eq!(workers(&registry), ["wk-2"]);
@@ -98,7 +104,7 @@ fn members_come_and_go_with_probes_and_addresses() {
 fn a_request_keeps_the_snapshot_that_it_began_with() {
     let registry = registry(SEPARATED);
     let before = registry.snapshot();
-    registry.record_probe(node(1), Endpoint::Servlet, "192.0.2.11".parse().unwrap(), false, Instant::now());
+    registry.record_probe(node(1), Endpoint::Servlet, "192.0.2.11:9763".parse().unwrap(), false, Instant::now());
     let view = before.pool(0, None, Role::Worker, Endpoint::Servlet).unwrap();
     assert_eq!(view.ready(), 1);
     assert_eq!(registry.snapshot().pool(0, None, Role::Worker, Endpoint::Servlet).unwrap().ready(), 0);
@@ -110,7 +116,7 @@ fn a_dual_node_is_one_node_in_two_pools() {
     let dual =
         SEPARATED.replace("product: esb", "product: esb\n    mode: dual").replace("[manager] }", "[worker, manager] }");
     let registry = registry(&dual);
-    registry.record_address(node(2), "192.0.2.12".parse().unwrap(), Instant::now());
+    registry.record_address(node(2), "wk-2.test", "192.0.2.12".parse().unwrap(), Instant::now());
     assert_eq!(picked(&registry, Role::Worker, 6), ["mgr-1", "wk-1", "wk-2"]);
     assert_eq!(picked(&registry, Role::Manager, 6), ["mgr-1"]);
 
@@ -137,9 +143,9 @@ fn pools_exist_where_listeners_lead() {
 #[test]
 fn a_member_that_fails_requests_is_ejected_until_a_probe_brings_it_back() {
     let registry = registry(&SEPARATED.replace("fall: 2 } }", "fall: 2 }, outliers: { consecutive: 3 } }"));
-    registry.record_address(node(2), "192.0.2.12".parse().unwrap(), Instant::now());
+    registry.record_address(node(2), "wk-2.test", "192.0.2.12".parse().unwrap(), Instant::now());
     let probe = |good| {
-        registry.record_probe(node(1), Endpoint::Servlet, "192.0.2.11".parse().unwrap(), good, Instant::now());
+        registry.record_probe(node(1), Endpoint::Servlet, "192.0.2.11:9763".parse().unwrap(), good, Instant::now());
     };
     let workers = || picked(&registry, Role::Worker, 4);
     let fail = || {
@@ -151,7 +157,7 @@ fn a_member_that_fails_requests_is_ejected_until_a_probe_brings_it_back() {
         assert!(many);
         registry.tick(Instant::now())
     };
-    registry.record_probe(node(2), Endpoint::Servlet, "192.0.2.12".parse().unwrap(), true, Instant::now());
+    registry.record_probe(node(2), Endpoint::Servlet, "192.0.2.12:9763".parse().unwrap(), true, Instant::now());
     probe(true);
     assert_eq!(workers(), ["wk-1", "wk-2"]);
     assert_eq!(fail()[0].node.id().as_str(), "wk-1");
@@ -171,7 +177,7 @@ fn a_member_that_fails_requests_is_ejected_until_a_probe_brings_it_back() {
 fn operators_take_nodes_out_and_put_them_back() {
     let registry = registry(SEPARATED);
     let now = Instant::now();
-    registry.record_address(node(2), "192.0.2.12".parse().unwrap(), now);
+    registry.record_address(node(2), "wk-2.test", "192.0.2.12".parse().unwrap(), now);
     for (wanted, expected) in [
         (AdminState::Draining, &["wk-2"][..]),
         (AdminState::Maintenance, &["wk-2"]),
@@ -189,11 +195,17 @@ fn operators_take_nodes_out_and_put_them_back() {
 
 const AGENT: &str = "load: { agent: { port: 7777 } }";
 
+fn with_agents_and_names() -> String {
+    let agents = SEPARATED.replace("health: { rise", &format!("{AGENT}, health: {{ rise"));
+    agents.replace("host: 192.0.2.11", "host: wk-1.test")
+}
+
 #[test]
 fn what_a_nodes_agent_says_is_obeyed() {
-    let registry = registry(&SEPARATED.replace("health: { rise", &format!("{AGENT}, health: {{ rise")));
+    let registry = registry(&with_agents_and_names());
     let (home, elsewhere) = (IpAddr::from([192, 0, 2, 11]), IpAddr::from([192, 0, 2, 99]));
-    registry.record_address(node(2), IpAddr::from([192, 0, 2, 12]), Instant::now());
+    registry.record_address(node(1), "wk-1.test", home, Instant::now());
+    registry.record_address(node(2), "wk-2.test", IpAddr::from([192, 0, 2, 12]), Instant::now());
     let says = |address: IpAddr, line: &str| {
         let reply = crate::report::agent::parse(format!("{line}\n").as_bytes()).unwrap();
         registry.record_agent(node(1), address, &reply, Instant::now()).is_some()
@@ -219,27 +231,28 @@ fn what_a_nodes_agent_says_is_obeyed() {
     assert!(registry.record_silent_agent(node(1), Instant::now()).is_some());
     assert_eq!(member(&registry), (100, None, Standing::Draining), "what somebody decided stays");
     assert!(registry.record_silent_agent(node(1), Instant::now()).is_none(), "told once");
-    registry.record_address(node(1), elsewhere, Instant::now());
+    registry.record_address(node(1), "wk-1.test", elsewhere, Instant::now());
     assert_eq!(member(&registry), (100, None, Standing::Unknown), "it moved: another agent speaks for it");
 }
 
 #[test]
 fn a_drain_that_an_agent_wanted_ends_when_its_node_moves() {
-    let registry = registry(&SEPARATED.replace("health: { rise", &format!("{AGENT}, health: {{ rise")));
+    let registry = registry(&with_agents_and_names());
     let [home, elsewhere] = [11, 99].map(|host| IpAddr::from([192, 0, 2, host]));
     let drain = crate::report::agent::parse(b"drain\n").unwrap();
     let (begin, hour) = (Instant::now(), std::time::Duration::from_secs(3600));
     let left = |now| registry.shown_node(node(1)).unwrap().node.sessions_left().left(now);
+    assert!(registry.record_address(node(1), "wk-1.test", home, begin));
     assert!(registry.record_agent(node(1), home, &drain, begin).is_some());
     assert!(left(begin).is_some_and(|left| left.at_least));
-    assert!(registry.record_address(node(1), elsewhere, begin));
+    assert!(registry.record_address(node(1), "wk-1.test", elsewhere, begin));
     assert_eq!(left(begin), None, "nobody wants that of the new one");
     // Sessions that came meanwhile were not seen.
     assert!(registry.record_agent(node(1), elsewhere, &drain, begin + hour).is_some());
     assert!(left(begin + hour).is_some_and(|left| left.at_least), "this drain has just begun");
     // What an operator wants stays, and the count begins anew.
     registry.set_admin_state(node(1), AdminState::Draining, begin + hour);
-    assert!(registry.record_address(node(1), home, begin + 2 * hour));
+    assert!(registry.record_address(node(1), "wk-1.test", home, begin + 2 * hour));
     assert!(left(begin + 2 * hour).is_some_and(|left| left.at_least));
 }
 

@@ -231,6 +231,10 @@ fn a_member_can_be_forgotten() {
     assert_eq!(pool.outliers.forget(&0), None);
     pool.record(0, "--");
     assert_eq!(pool.standings(), "AA", "the errors before do not count");
+    let before = pool.recorder(0);
+    assert_eq!(pool.outliers.forget(&0), None);
+    (0..9).for_each(|_| _ = before.record(Outcome::GatewayError, Duration::ZERO));
+    assert_eq!((pool.ticks_at(1), pool.ticks_at(10)), (vec![], vec![]), "nor do those of requests that began before");
     assert_eq!(pool.outliers.forget(&9), None);
 }
 

@@ -110,6 +110,38 @@ fn a_member_that_was_tried_is_not_picked_again() {
     assert_eq!(view.others(&[0, 1, 2], 0), Others::Tried);
 }
 
+/// The scaler sees who waits, and starts a node for them.
+#[test]
+fn without_a_member_requests_wait_if_the_pool_is_scaled_to_zero() {
+    let scaled = "affinity: route, scale: { target: 4, scale_to_zero: 1m }";
+    let choice = |settings: &str, members: &[(&str, u32, Standing)], tried: &[usize]| {
+        let view = view(settings, members);
+        match view.pick(&Ask { tried, ..NEW }, Instant::now()) {
+            Choice::Picked(_) => "picked",
+            Choice::Full => "full",
+            Choice::SessionFull(_) => "session full",
+            Choice::Nobody => "nobody",
+        }
+    };
+    let (draining, down) = (("wk-1", 1, Standing::Draining), ("wk-2", 1, Standing::Down));
+    for (settings, expected) in
+        [(scaled, "full"), ("scale: { target: 4, scale_to_zero: off }", "nobody"), ("", "nobody")]
+    {
+        // The last one is stopped, the first one starts.
+        assert_eq!(choice(settings, &[draining], &[]), expected, "{settings}");
+        assert_eq!(choice(settings, &[draining, down], &[]), expected, "{settings}");
+    }
+    let empty = |settings: &str| {
+        let some = view(settings, &[draining]);
+        let empty = PoolView::new(some.pool.clone(), Vec::new());
+        matches!(empty.pick(&NEW, Instant::now()), Choice::Full)
+    };
+    assert!(empty(scaled) && !empty(""));
+    // Whoever was there and has failed is no reason to wait for another node.
+    assert_eq!(choice(scaled, &[("wk-1", 1, Standing::Ready)], &[]), "picked");
+    assert_eq!(choice(scaled, &[("wk-1", 1, Standing::Ready)], &[0]), "nobody");
+}
+
 #[test]
 fn members_that_are_draining_or_worse_get_nothing_new() {
     let bad = [Standing::Draining, Standing::Down, Standing::Maintenance, Standing::Ejected];

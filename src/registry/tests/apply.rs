@@ -36,8 +36,11 @@ fn key(registry: &Registry, id: &str) -> NodeKey {
 
 fn probe(registry: &Registry, id: &str, good: bool) {
     let key = key(registry, id);
-    let address = registry.address(key).unwrap();
-    assert!(registry.record_probe(key, Endpoint::Servlet, address, good, Instant::now()).is_some(), "{id} {good}");
+    let config = registry.config();
+    let node = config.clusters[0].nodes.iter().find(|node| node.id.as_str() == id).unwrap();
+    let port = probed_port(&config.clusters[0], node, Endpoint::Servlet);
+    let place = SocketAddr::new(registry.address(key).unwrap(), port);
+    assert!(registry.record_probe(key, Endpoint::Servlet, place, good, Instant::now()).is_some(), "{id} {good}");
 }
 
 /// A registry with nodes that are up.
@@ -128,7 +131,7 @@ fn nodes_that_stay_keep_all_that_is_known_of_them() {
     // Whoever comes back is somebody else.
     apply(&registry, &with(&[ONE, TWO, THREE], "affinity: route"));
     assert!(key(&registry, "wk-2") != two && key(&registry, "wk-3") == three);
-    let late = registry.record_probe(two, Endpoint::Servlet, "192.0.2.2".parse().unwrap(), true, Instant::now());
+    let late = registry.record_probe(two, Endpoint::Servlet, "192.0.2.2:9763".parse().unwrap(), true, Instant::now());
     assert_eq!((late, registry.address(two)), (None, None), "nobody has the number any more");
 }
 
@@ -419,14 +422,54 @@ fn what_is_shown_of_nodes_goes_with_them() {
 
 #[test]
 fn a_node_that_moves_drains_as_before_and_its_sessions_are_counted_anew() {
-    let registry = up(&[ONE, TWO], "load: { agent: { port: 7777 } }");
+    let registry = registry(&with(&["id: wk-1, host: wk-1.test", TWO], "load: { agent: { port: 7777 } }"));
     let (one, now) = (key(&registry, "wk-1"), Instant::now());
+    assert!(registry.record_address(one, "wk-1.test", "192.0.2.1".parse().unwrap(), now));
     let reply = crate::report::agent::parse(b"drain\n").unwrap();
     assert!(registry.record_agent(one, "192.0.2.1".parse().unwrap(), &reply, now).is_some());
     let left = |registry: &Registry| registry.shown_node(one).unwrap().node.sessions_left().left(now).is_some();
     assert!(left(&registry));
-    assert!(registry.record_address(one, "192.0.2.111".parse().unwrap(), now));
+    assert!(registry.record_address(one, "wk-1.test", "192.0.2.111".parse().unwrap(), now));
     assert!(!left(&registry), "the agent that said so does not speak for it any more");
+}
+
+/// What is on its way while the configuration changes says nothing of where the node is after it.
+#[test]
+fn late_answers_about_another_place_do_not_count() {
+    let named = "id: wk-1, host: wk1.example";
+    let registry = registry(&with(&[named, TWO], ""));
+    let (one, now) = (key(&registry, "wk-1"), Instant::now());
+    let [old, new] = ["192.0.2.1", "10.0.0.9"].map(|address| address.parse::<IpAddr>().unwrap());
+    assert!(registry.record_address(one, "wk1.example", old, now));
+    apply(&registry, &with(&["id: wk-1, host: 10.0.0.9", TWO], ""));
+    assert_eq!(key(&registry, "wk-1"), one);
+    assert!(!registry.record_address(one, "wk1.example", old, now), "a look-up that ends late");
+    assert_eq!(registry.address(one), Some(new));
+    apply(&registry, &with(&["id: wk-1, host: other.example", TWO], ""));
+    assert!(!registry.record_address(one, "wk1.example", old, now));
+    assert_eq!(registry.address(one), None);
+    assert!(registry.record_address(one, "other.example", new, now));
+
+    let good = |port| registry.record_probe(one, Endpoint::Servlet, SocketAddr::new(new, port), true, now).is_some();
+    apply(&registry, &with(&["id: wk-1, host: 10.0.0.9, ports: { servlet: 1234 }", TWO], ""));
+    assert!(!good(9763) && standings(&registry)[0] == "wk-1 joining", "a probe of the port that it has left");
+    assert!(good(1234) && standings(&registry)[0] != "wk-1 joining");
+}
+
+#[test]
+fn requests_that_fail_where_a_node_was_eject_nobody() {
+    let settings = "outliers: { consecutive: 1 }";
+    let registry = up(&["id: wk-1, host: 192.0.2.1", TWO], settings);
+    let recorder = || view(&registry.snapshot()).members()[0].recorder.clone().unwrap();
+    let fails = |recorder: Arc<crate::health::passive::Recorder>| {
+        assert!(recorder.record(crate::health::passive::Outcome::GatewayError, Duration::ZERO));
+        registry.tick(Instant::now()).len()
+    };
+    let before = recorder();
+    apply(&registry, &with(&["id: wk-1, host: 192.0.2.77", TWO], settings));
+    probe(&registry, "wk-1", true);
+    assert_eq!((fails(before), standings(&registry)[0].as_str()), (0, "wk-1 ready"));
+    assert_eq!((fails(recorder()), standings(&registry)[0].as_str()), (1, "wk-1 ejected"), "those of the new place do");
 }
 
 #[test]
