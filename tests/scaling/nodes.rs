@@ -85,14 +85,10 @@ impl Nodes {
     }
 
     /// The provider's settings.
-    pub(crate) fn settings(&self, listed: bool) -> String {
+    pub(crate) fn settings(&self) -> String {
         let script = |name: &str| self.dir.path().join(name).display().to_string();
-        let list = if listed { format!(", list: [{}]", script("list")) } else { String::new() };
-        format!(
-            "provider: exec, exec: {{ start: [{}], stop: [{}]{list}, timeout: 20s }}",
-            script("start"),
-            script("stop")
-        )
+        let [start, stop, list] = ["start", "stop", "list"].map(script);
+        format!("provider: exec, exec: {{ start: [{start}], stop: [{stop}], list: [{list}], timeout: 20s }}")
     }
 
     /// What the commands need in their environment.
