@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::clients::Clients;
-use crate::stage::{POLICY, Stage, nothing_was_cut_off};
+use crate::stage::{POLICY, Stage, TOKEN, nothing_was_cut_off};
 use crate::support::client::get;
 use crate::support::{PATIENCE, wait_until};
 
@@ -50,6 +50,10 @@ fn nodes_come_and_go_with_the_load_and_no_request_fails() {
     for part in ["is started, as", "is drained, there are more than wanted: ", "gets no requests any more"] {
         scale.stderr.wait_for(part, |line| line.contains(part).then_some(()));
     }
+
+    let environments = stage.nodes.environments();
+    assert!(environments.iter().any(|text| text.contains("CARBON_ELB_CLUSTER=esb")), "{environments:?}");
+    assert!(environments.iter().all(|text| !text.contains(TOKEN)), "the token is not for them: {environments:?}");
 
     // What runs stays when the executor is stopped.
     scale.signal("TERM");

@@ -12,7 +12,7 @@ use crate::support::process::Process;
 use crate::support::topology::Topology;
 use crate::support::{TempDir, wait_until};
 
-const TOKEN: &str = "the-token-of-the-executor";
+pub(crate) const TOKEN: &str = "the-token-of-the-executor";
 
 /// Nodes of 4 requests at a time, decisions that follow the load within seconds.
 pub(crate) const POLICY: &str = "acts: true, min: 1, max: 6, target: 4, interval: 200ms, window: 2s, startup: off, \
@@ -51,7 +51,7 @@ impl Stage {
     pub(crate) fn settings_of(&self, balancers: &[&Elb], more: &str) -> String {
         let urls: Vec<String> = balancers.iter().map(|elb| format!("\"http://{}\"", elb.address("admin"))).collect();
         format!(
-            "balancers: [{}]\ntoken_file: token\npoll: 100ms\npools:\n  esb:\n    worker: {{ {}{more} }}\n",
+            "balancers: [{}]\ntoken: \"${{SCALE_TOKEN}}\"\npoll: 100ms\npools:\n  esb:\n    worker: {{ {}{more} }}\n",
             urls.join(", "),
             self.nodes.settings()
         )
@@ -61,9 +61,8 @@ impl Stage {
     #[track_caller]
     pub(crate) fn scale(&self, settings: &str) -> Process {
         let file = self.dir.write("scale.yaml", settings);
-        let (name, value) = self.nodes.environment();
         let mut command = elb::command();
-        Process::start("carbon-elb scale", command.args(["scale", "--config"]).arg(file).env(name, value))
+        Process::start("carbon-elb scale", command.args(["scale", "--config"]).arg(file).env("SCALE_TOKEN", TOKEN))
     }
 
     /// What the balancer says of the workers.

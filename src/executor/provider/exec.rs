@@ -18,6 +18,9 @@ use crate::ids::{Name, NodeId};
 /// The most that is read of what a program prints, in bytes.
 const LONGEST: u64 = 1 << 20;
 
+/// What the programs get of this one's environment. The rest is not theirs: the token of the balancers may be in it.
+const PASSED_ON: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
+
 /// Runs the programs of one pool.
 pub(super) struct Exec {
     pool: PoolName,
@@ -30,11 +33,12 @@ impl Exec {
         Exec { pool, commands }
     }
 
-    /// A program with what it is told in its environment. No shell sees any of it.
+    /// A program with what it is told in its environment, and little else. No shell sees any of it.
     fn command(&self, program: &[String], told: &[(&str, String)]) -> Result<Command, Fault> {
         let (program, arguments) = program.split_first().ok_or_else(|| Fault("no program is named".to_owned()))?;
         let mut command = Command::new(program);
-        command.args(arguments).envs(told.iter().map(|(name, value)| (name, value)));
+        let passed_on = PASSED_ON.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+        command.args(arguments).env_clear().envs(passed_on).envs(told.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         // Ctrl-C is for this program. What it has started lives on.
         command.process_group(0).kill_on_drop(true);
@@ -119,6 +123,7 @@ fn parse_list(text: &str) -> Result<BTreeMap<NodeId, Place>, Fault> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{CLUSTER, MEMBER, ROLE};
     use super::*;
     use crate::ids::Role;
 
@@ -149,6 +154,20 @@ mod tests {
         let listed: Vec<NodeId> = exec.list().await.unwrap().into_keys().collect();
         assert_eq!(listed, [Name::parse("esb-worker").unwrap()]);
         assert!(exec.stop(&wk(), None).await.is_err(), "it fails without the address");
+    }
+
+    #[tokio::test]
+    async fn programs_do_not_see_the_environment_of_this_one() {
+        let exec = exec("true", "true", "true");
+        let seen = exec.output("env", &["env".to_owned()], &told(&exec.pool, &wk())).await.unwrap();
+        let expected = ["PATH", "HOME", "LANG", "TZ"].into_iter().filter(|name| std::env::var_os(name).is_some());
+        let mut expected: Vec<&str> = expected.chain([MEMBER, CLUSTER, ROLE]).collect();
+        let mut names: Vec<&str> = seen.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
+        expected.sort_unstable();
+        names.sort_unstable();
+        assert_eq!(names, expected);
+        let other = |(name, _): (std::ffi::OsString, _)| !expected.iter().any(|expected| name == *expected);
+        assert!(std::env::vars_os().any(other), "there is something to be kept from them");
     }
 
     #[tokio::test]
