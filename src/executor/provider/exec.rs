@@ -64,6 +64,24 @@ impl Exec {
         succeeded(what, status)?;
         Ok(text)
     }
+
+    /// Waits until a program that starts an instance has ended, and reads where that is.
+    async fn started(&self, mut child: Child) -> Result<Place, Fault> {
+        let run = async {
+            let mut lines = BufReader::new(stdout(&mut child)?.take(LONGEST)).lines();
+            // Not to the end of its output: what it leaves behind may hold that open.
+            let (line, status) = tokio::join!(lines.next_line(), child.wait());
+            Ok((line?, status?))
+        };
+        let outcome = self.in_time("start", run).await;
+        // One that is late must not go on beside the program that stops what it has made.
+        drop(child);
+        let (line, status) = outcome?;
+        succeeded("start", status)?;
+        let line = line.unwrap_or_default();
+        parse_place(&line)
+            .ok_or_else(|| Fault(format!("start: {:?} is not an address", line.chars().take(100).collect::<String>())))
+    }
 }
 
 #[async_trait]
@@ -75,18 +93,15 @@ impl Provider for Exec {
 
     async fn start(&self, id: &NodeId) -> Result<Place, Fault> {
         let mut command = self.command(&self.commands.start, &told(&self.pool, id))?;
-        let run = async {
-            let mut child = command.spawn()?;
-            let mut lines = BufReader::new(stdout(&mut child)?.take(LONGEST)).lines();
-            // Not to the end of its output: what it leaves behind may hold that open.
-            let (line, status) = tokio::join!(lines.next_line(), child.wait());
-            Ok((line?, status?))
-        };
-        let (line, status) = self.in_time("start", run).await?;
-        succeeded("start", status)?;
-        let line = line.unwrap_or_default();
-        parse_place(&line)
-            .ok_or_else(|| Fault(format!("start: {:?} is not an address", line.chars().take(100).collect::<String>())))
+        let child = command.spawn().map_err(|e| Fault(format!("start: {e}")))?;
+        match self.started(child).await {
+            Ok(place) => Ok(place),
+            // It ran: it may have made something that nobody would find.
+            Err(fault) => Err(match self.stop(id, None).await {
+                Ok(()) => fault,
+                Err(left) => Fault(format!("{fault}; something may be left of it: {left}")),
+            }),
+        }
     }
 
     async fn stop(&self, id: &NodeId, place: Option<&Place>) -> Result<(), Fault> {
@@ -195,11 +210,36 @@ mod tests {
         }
         let mut slow = exec("exec sleep 1000", "exec sleep 1000", "true");
         slow.commands.timeout = Duration::from_millis(50);
-        assert_eq!(slow.start(&wk()).await.unwrap_err().to_string(), "start: not done within 50ms");
+        assert_eq!(
+            slow.start(&wk()).await.unwrap_err().to_string(),
+            "start: not done within 50ms; something may be left of it: stop: not done within 50ms"
+        );
         assert_eq!(slow.stop(&wk(), None).await.unwrap_err().to_string(), "stop: not done within 50ms");
         let missing =
             Exec { commands: Commands { start: vec!["/no/such/program".to_owned()], ..slow.commands }, ..slow };
         assert!(missing.start(&wk()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn what_a_failed_start_has_made_is_stopped() {
+        let folder = std::env::temp_dir().join(format!("carbon-elb-exec-failed-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let made = folder.join("auto-1");
+        let stop = format!(r#"rm -f {}/"$CARBON_ELB_MEMBER""#, folder.display());
+        for end in ["exit 3", "echo somewhere", "exec sleep 1000"] {
+            let mut exec = exec(&format!("touch {} && {end}", made.display()), &stop, "true");
+            // Long enough for what does not sleep.
+            exec.commands.timeout = Duration::from_secs(if end.contains("sleep") { 2 } else { 20 });
+            let fault = exec.start(&wk()).await.unwrap_err().to_string();
+            assert!(!fault.contains("left") && !made.exists(), "{end}: {fault}");
+        }
+        let failing = exec("exit 3", "exit 4", "true").start(&wk()).await.unwrap_err().to_string();
+        assert_eq!(failing, "start: exit status: 3; something may be left of it: stop: exit status: 4");
+        let missing = exec("true", &format!("touch {}", made.display()), "true");
+        let start = vec!["/no/such/program".to_owned()];
+        let missing = Exec { commands: Commands { start, ..missing.commands }, ..missing };
+        assert!(missing.start(&wk()).await.is_err() && !made.exists(), "what did not begin has made nothing");
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[tokio::test]
