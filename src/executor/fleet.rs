@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::world::{Health, Member, Place, PoolName, Sessions};
-use crate::autoscale::published::{ScaledMember, ScaledPool, ScaledPorts, Scaling};
-use crate::ids::{Endpoint, NodeId, Role};
+use super::world::{Health, Member, PoolName, Sessions};
+use crate::autoscale::published::{ScaledMember, ScaledPool, Scaling};
+use crate::ids::{NodeId, Role};
 
 /// What the balancers tell of a pool.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,8 +17,6 @@ pub(super) struct Fleet {
     /// Why so many.
     pub(super) because: String,
     pub(super) members: BTreeMap<NodeId, Member>,
-    /// Where those are that are registered over the API; not those that are leaving, of which nothing need be left.
-    pub(super) places: BTreeMap<NodeId, Place>,
     /// Whether all balancers have told of the pool.
     pub(super) complete: bool,
 }
@@ -57,7 +55,6 @@ pub(super) fn fleet(name: &PoolName, answers: &[Option<Scaling>]) -> Result<Flee
     let of = |pool: &'_ ScaledPool| pool.members.clone().unwrap_or_default();
     let mut members: BTreeMap<NodeId, Member> =
         of(first).iter().map(|shown| (shown.id.clone(), member(shown))).collect();
-    let places = of(first).iter().filter(|shown| shown.registered && !shown.leaving).filter_map(place).collect();
     for other in told.iter().filter(|pool| !pool.acts) {
         let shown: BTreeMap<NodeId, ScaledMember> =
             of(other).into_iter().map(|shown| (shown.id.clone(), shown)).collect();
@@ -75,7 +72,6 @@ pub(super) fn fleet(name: &PoolName, answers: &[Option<Scaling>]) -> Result<Flee
         startup_limit: Duration::try_from_secs_f64(first.startup_limit).unwrap_or(Duration::MAX),
         because: first.because.clone(),
         members,
-        places,
         complete: told.len() == answers.len(),
     })
 }
@@ -117,19 +113,10 @@ impl Member {
     }
 }
 
-fn place(shown: &ScaledMember) -> Option<(NodeId, Place)> {
-    let ScaledPorts { servlet, passthrough } = shown.ports;
-    let ports = Endpoint::ALL.map(|endpoint| match endpoint {
-        Endpoint::Servlet => Some(servlet),
-        Endpoint::Passthrough => Some(passthrough),
-    });
-    Some((shown.id.clone(), Place { address: shown.address?, ports }))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::autoscale::published::ScaledSessions;
+    use crate::autoscale::published::{ScaledPorts, ScaledSessions};
     use crate::ids::Name;
     use crate::member::AdminState;
 
@@ -213,10 +200,9 @@ mod tests {
         assert_eq!((of("c").health, of("c").behind), (Health::Down, true), "the other one does not know it");
         assert_eq!((of("d").health, of("d").behind), (Health::Unknown, false));
         assert_eq!((of("e").health, of("e").behind, of("e").busy), (Health::Unknown, true, 3));
-        assert_eq!(fleet.places[&id("a")].ports, [Some(1), Some(2)]);
         let gone = ScaledMember { leaving: true, ..shown("a", "draining") };
         let leaving = super::fleet(&pool_name(), &[answer(true, 1, &[gone])]).unwrap();
-        assert!(leaving.places.is_empty() && leaving.members[&id("a")].lapsed, "it is not started again by a lease");
+        assert!(leaving.members[&id("a")].lapsed);
 
         let ready_there = fleet_of_states(AdminState::Draining, AdminState::Ready);
         assert!(ready_there.members[&id("a")].behind, "a drain that has not come to all");

@@ -26,12 +26,11 @@ const ADDRESS: &str = "CARBON_ELB_ADDRESS";
 /// Starts and stops the instances of one pool, and knows what there is of them, after a restart of this program too.
 #[async_trait]
 pub trait Provider: Send + Sync {
-    /// What there is. `registered` are the members that the balancers know as instances of this pool, and where: for
-    /// providers who cannot look themselves.
+    /// What there is. Only this says what is an instance: what is registered under such an id may be somebody else's.
     ///
     /// # Errors
     /// It cannot be found out now.
-    async fn list(&self, registered: &BTreeMap<NodeId, Place>) -> Result<BTreeMap<NodeId, Instance>, Fault>;
+    async fn list(&self) -> Result<BTreeMap<NodeId, Instance>, Fault>;
 
     /// Starts an instance. It runs when this returns, but need not serve yet.
     ///

@@ -123,9 +123,7 @@ impl Executor {
         let fleet = fleet(&self.settings.name, &answers);
         let name = self.settings.name.to_string();
         self.said.say(&name, "acting", fleet.as_ref().err().map(|idle| idle.as_str().to_owned()));
-        let places = fleet.as_ref().map(|fleet| fleet.places.clone()).unwrap_or_default();
-        let prefixed = places.into_iter().filter(|(id, _)| id.as_str().starts_with(&self.settings.prefix));
-        let listed = self.provider.list(&prefixed.collect()).await;
+        let listed = self.provider.list().await;
         self.said.say(&name, "provider", listed.as_ref().err().map(Fault::to_string));
         match (fleet, listed) {
             (Ok(fleet), Ok(listed)) => self.act(fleet, listed).await,

@@ -3,14 +3,14 @@
 use serde_json::json;
 
 use crate::clients::Clients;
-use crate::stage::{POLICY, Stage, nothing_was_cut_off};
+use crate::stage::{POLICY, Stage, TOKEN, nothing_was_cut_off};
 use crate::support::client::get;
 use crate::support::{PATIENCE, wait_until};
 
 #[test]
 fn nodes_come_and_go_with_the_load_and_no_request_fails() {
     let stage = Stage::start(POLICY);
-    let mut scale = stage.scale(&stage.settings(true, ""));
+    let mut scale = stage.scale(&stage.settings(""));
     stage.wait_for_ready("the first node is there", |ready| ready == 1);
 
     let mut clients = Clients::of(stage.elb.web());
@@ -51,6 +51,10 @@ fn nodes_come_and_go_with_the_load_and_no_request_fails() {
         scale.stderr.wait_for(part, |line| line.contains(part).then_some(()));
     }
 
+    let environments = stage.nodes.environments();
+    assert!(environments.iter().any(|text| text.contains("CARBON_ELB_CLUSTER=esb")), "{environments:?}");
+    assert!(environments.iter().all(|text| !text.contains(TOKEN)), "the token is not for them: {environments:?}");
+
     // What runs stays when the executor is stopped.
     scale.signal("TERM");
     assert!(scale.wait(PATIENCE).success());
@@ -61,26 +65,41 @@ fn nodes_come_and_go_with_the_load_and_no_request_fails() {
 /// After a crash of the executor nothing is lost, and nothing is started twice.
 #[test]
 fn an_executor_that_starts_again_finds_what_it_left() {
-    for listed in [true, false] {
-        let stage = Stage::start(&format!("{POLICY}, scale_down_at: 50%").replace("min: 1", "min: 3"));
-        let settings = stage.settings(listed, "");
-        let mut first = stage.scale(&settings);
-        stage.wait_for_ready("three nodes are there", |ready| ready == 3);
-        let before = stage.nodes.running();
-        first.kill();
-        let second = stage.scale(&settings);
-        second.stderr.wait_for("scaling 1 pools", |line| line.contains("scaling 1 pools").then_some(()));
-        // It has seen them when it replaces one that is gone.
-        let killed = before.keys().next().cloned().expect("three");
-        stage.set_state(&killed, "draining");
-        wait_until("the drained one is stopped and replaced", || {
-            let now = stage.nodes.running();
-            !now.contains_key(&killed) && now.len() == 3
-        });
+    let stage = Stage::start(&format!("{POLICY}, scale_down_at: 50%").replace("min: 1", "min: 3"));
+    let settings = stage.settings("");
+    let mut first = stage.scale(&settings);
+    stage.wait_for_ready("three nodes are there", |ready| ready == 3);
+    let before = stage.nodes.running();
+    first.kill();
+    let second = stage.scale(&settings);
+    second.stderr.wait_for("scaling 1 pools", |line| line.contains("scaling 1 pools").then_some(()));
+    // It has seen them when it replaces one that is gone.
+    let killed = before.keys().next().cloned().expect("three");
+    stage.set_state(&killed, "draining");
+    wait_until("the drained one is stopped and replaced", || {
         let now = stage.nodes.running();
-        let stayed = before.keys().filter(|id| now.contains_key(*id)).count();
-        assert_eq!(stayed, 2, "{before:?} {now:?}");
-        assert_eq!(stage.nodes.stopped().len(), 1, "{:?}", stage.nodes.stopped());
-        nothing_was_cut_off(&stage, &second, &[]);
-    }
+        !now.contains_key(&killed) && now.len() == 3
+    });
+    let now = stage.nodes.running();
+    let stayed = before.keys().filter(|id| now.contains_key(*id)).count();
+    assert_eq!(stayed, 2, "{before:?} {now:?}");
+    assert_eq!(stage.nodes.stopped().len(), 1, "{:?}", stage.nodes.stopped());
+    nothing_was_cut_off(&stage, &second, &[]);
+}
+
+/// What the commands do not list is not an instance, whatever it calls itself: the command that stops is not run for it.
+#[test]
+fn a_stranger_with_the_prefix_is_never_stopped() {
+    let stage = Stage::start(POLICY);
+    stage.register("auto-worker-stranger");
+    // An instance would be stopped for this.
+    stage.set_state("auto-worker-stranger", "draining");
+    let scale = stage.scale(&stage.settings(""));
+    let deregistered = "nothing is left of auto-worker-stranger: it is deregistered";
+    scale.stderr.wait_for(deregistered, |line| line.contains(deregistered).then_some(()));
+    stage.wait_for_ready("the first node is there", |ready| ready == 1);
+    stage.set_state(stage.nodes.running().keys().next().expect("one"), "draining");
+    wait_until("the first node is replaced", || stage.nodes.stopped().len() == 1);
+    assert!(!stage.nodes.stopped()[0].contains("stranger"), "{:?}", stage.nodes.stopped());
+    nothing_was_cut_off(&stage, &scale, &[]);
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 use std::process::Command;
 
 use crate::support::TempDir;
@@ -14,9 +13,10 @@ const START: &str = r#"#!/bin/sh
 set -eu
 cd "$(dirname "$0")"
 id=$CARBON_ELB_MEMBER
+env >"$id.env"
 [ ! -e refuse ] || { echo "there is no room" >&2; exit 1; }
 (
-    "$PROGRAM" node --role "$CARBON_ELB_ROLE" --id "$id" --listen 127.0.0.1:0 --delay 40ms --record "$id.record" \
+    "PROGRAM" node --role "$CARBON_ELB_ROLE" --id "$id" --listen 127.0.0.1:0 --delay 40ms --record "$id.record" \
         >/dev/null 2>"$id.log" &
     echo $! >"$id.pid"
     cat alive >/dev/null
@@ -78,26 +78,25 @@ impl Nodes {
         // Open for both, which does not wait for the other side.
         let alive = OpenOptions::new().read(true).write(true).open(&pipe).expect("cannot open the pipe");
         for (name, text) in [("start", START), ("stop", STOP), ("list", LIST)] {
-            let script = dir.write(name, text);
+            let program = elb::command().get_program().display().to_string();
+            let script = dir.write(name, &text.replace("PROGRAM", &program));
             std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).expect("it is ours");
         }
         Nodes { dir, _alive: alive }
     }
 
     /// The provider's settings.
-    pub(crate) fn settings(&self, listed: bool) -> String {
+    pub(crate) fn settings(&self) -> String {
         let script = |name: &str| self.dir.path().join(name).display().to_string();
-        let list = if listed { format!(", list: [{}]", script("list")) } else { String::new() };
-        format!(
-            "provider: exec, exec: {{ start: [{}], stop: [{}]{list}, timeout: 20s }}",
-            script("start"),
-            script("stop")
-        )
+        let [start, stop, list] = ["start", "stop", "list"].map(script);
+        format!("provider: exec, exec: {{ start: [{start}], stop: [{stop}], list: [{list}], timeout: 20s }}")
     }
 
-    /// What the commands need in their environment.
-    pub(crate) fn environment(&self) -> (&'static str, PathBuf) {
-        ("PROGRAM", PathBuf::from(elb::command().get_program()))
+    /// The environments that nodes were started in.
+    pub(crate) fn environments(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.dir.path()).expect("it is ours").flatten().map(|entry| entry.path());
+        let files = entries.filter(|path| path.extension().is_some_and(|extension| extension == "env"));
+        files.map(|path| std::fs::read_to_string(path).expect("it is ours")).collect()
     }
 
     /// Whether a switch of the commands is on: `refuse` (no start succeeds), `blind` (the list fails).

@@ -9,7 +9,7 @@ use crate::support::{PATIENCE, TempDir};
 fn while_the_provider_is_blind_nothing_is_given_up() {
     let stage = Stage::start(&POLICY.replace("min: 1", "min: 2"));
     // Leases that end soon: they have to be renewed all the same.
-    let scale = stage.scale(&stage.settings(true, ", lease: 2s"));
+    let scale = stage.scale(&stage.settings(", lease: 2s"));
     stage.wait_for_ready("two nodes are there", |ready| ready == 2);
     let before = stage.nodes.running();
     let mut clients = Clients::of(stage.elb.web());
@@ -32,7 +32,7 @@ fn while_the_provider_is_blind_nothing_is_given_up() {
 fn starts_that_fail_are_tried_again_later() {
     let stage = Stage::start(POLICY);
     stage.nodes.switch("refuse", true);
-    let scale = stage.scale(&stage.settings(true, ""));
+    let scale = stage.scale(&stage.settings(""));
     scale.stderr.wait_for("the second failure", |line| line.contains("no other one is for 2s").then_some(()));
     stage.nodes.switch("refuse", false);
     stage.wait_for_ready("the node is there", |ready| ready == 1);
@@ -41,7 +41,7 @@ fn starts_that_fail_are_tried_again_later() {
 #[test]
 fn without_a_balancer_nothing_is_done() {
     let stage = Stage::start(POLICY);
-    let mut scale = stage.scale(&stage.settings(true, ""));
+    let mut scale = stage.scale(&stage.settings(""));
     stage.wait_for_ready("the first node is there", |ready| ready == 1);
     let before = stage.nodes.running();
     let Stage { mut elb, nodes, .. } = stage;
@@ -58,11 +58,11 @@ fn without_a_balancer_nothing_is_done() {
 #[test]
 fn an_operator_who_says_that_nobody_acts_is_obeyed() {
     let stage = Stage::start(&POLICY.replace("acts: true", "acts: false"));
-    let scale = stage.scale(&stage.settings(true, ""));
+    let scale = stage.scale(&stage.settings(""));
     scale.stderr.wait_for("nobody acts", |line| line.contains("no balancer that answers").then_some(()));
     assert!(stage.nodes.running().is_empty());
     // With no provider, what is wanted is said.
-    let settings = stage.settings(true, "");
+    let settings = stage.settings("");
     let (before, _) = settings.split_once("provider:").expect("it names one");
     let none = stage.scale(&format!("{before}provider: none }}\n"));
     none.stderr.wait_for("1 wanted, 0 there", |line| line.contains(": 1 wanted, 0 there: ").then_some(()));
@@ -91,7 +91,7 @@ fn a_bad_file_is_refused_with_its_lines() {
 fn a_node_is_drained_at_all_balancers_before_it_is_stopped() {
     let stage = Stage::start(POLICY);
     let other = stage.replica(POLICY);
-    let scale = stage.scale(&stage.settings_of(&[&stage.elb, &other], true, ""));
+    let scale = stage.scale(&stage.settings_of(&[&stage.elb, &other], ""));
     stage.wait_for_ready("the first node is there", |ready| ready == 1);
     let mut asks_other = Clients::of(other.web());
     asks_other.be(3);

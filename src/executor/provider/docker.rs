@@ -126,7 +126,7 @@ const OLDEST: &bollard::ClientVersion = &bollard::ClientVersion { major_version:
 
 #[async_trait]
 impl Provider for Docker {
-    async fn list(&self, _: &BTreeMap<NodeId, Place>) -> Result<BTreeMap<NodeId, Instance>, Fault> {
+    async fn list(&self) -> Result<BTreeMap<NodeId, Instance>, Fault> {
         let labels = self.labels().map(|(name, value)| format!("{name}={value}")).to_vec();
         let filters = HashMap::from([("label".to_owned(), labels)]);
         let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();

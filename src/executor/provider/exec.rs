@@ -6,7 +6,6 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use parking_lot::Mutex;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
@@ -19,25 +18,27 @@ use crate::ids::{Name, NodeId};
 /// The most that is read of what a program prints, in bytes.
 const LONGEST: u64 = 1 << 20;
 
+/// What the programs get of this one's environment. The rest is not theirs: the token of the balancers may be in it.
+const PASSED_ON: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
+
 /// Runs the programs of one pool.
 pub(super) struct Exec {
     pool: PoolName,
     commands: Commands,
-    /// What was started from here and is not stopped yet: it may not be registered yet.
-    started: Mutex<BTreeMap<NodeId, Place>>,
 }
 
 impl Exec {
     /// Runs these programs.
     pub(super) fn new(pool: PoolName, commands: Commands) -> Self {
-        Exec { pool, commands, started: Mutex::default() }
+        Exec { pool, commands }
     }
 
-    /// A program with what it is told in its environment. No shell sees any of it.
+    /// A program with what it is told in its environment, and little else. No shell sees any of it.
     fn command(&self, program: &[String], told: &[(&str, String)]) -> Result<Command, Fault> {
         let (program, arguments) = program.split_first().ok_or_else(|| Fault("no program is named".to_owned()))?;
         let mut command = Command::new(program);
-        command.args(arguments).envs(told.iter().map(|(name, value)| (name, value)));
+        let passed_on = PASSED_ON.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+        command.args(arguments).env_clear().envs(passed_on).envs(told.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         // Ctrl-C is for this program. What it has started lives on.
         command.process_group(0).kill_on_drop(true);
@@ -63,39 +64,44 @@ impl Exec {
         succeeded(what, status)?;
         Ok(text)
     }
-}
 
-#[async_trait]
-impl Provider for Exec {
-    async fn list(&self, registered: &BTreeMap<NodeId, Place>) -> Result<BTreeMap<NodeId, Instance>, Fault> {
-        let Some(program) = &self.commands.list else {
-            let mut known = registered.clone();
-            known.extend(self.started.lock().clone());
-            return Ok(known.into_iter().map(|(id, place)| (id, Instance::Running(place))).collect());
-        };
-        let text = self.output("list", program, &told_of(&self.pool)).await?;
-        let running = parse_list(&text)?;
-        self.started.lock().retain(|id, _| running.contains_key(id));
-        Ok(running.into_iter().map(|(id, place)| (id, Instance::Running(place))).collect())
-    }
-
-    async fn start(&self, id: &NodeId) -> Result<Place, Fault> {
-        let mut command = self.command(&self.commands.start, &told(&self.pool, id))?;
+    /// Waits until a program that starts an instance has ended, and reads where that is.
+    async fn started(&self, mut child: Child) -> Result<Place, Fault> {
         let run = async {
-            let mut child = command.spawn()?;
             let mut lines = BufReader::new(stdout(&mut child)?.take(LONGEST)).lines();
             // Not to the end of its output: what it leaves behind may hold that open.
             let (line, status) = tokio::join!(lines.next_line(), child.wait());
             Ok((line?, status?))
         };
-        let (line, status) = self.in_time("start", run).await?;
+        let outcome = self.in_time("start", run).await;
+        // One that is late must not go on beside the program that stops what it has made.
+        drop(child);
+        let (line, status) = outcome?;
         succeeded("start", status)?;
         let line = line.unwrap_or_default();
-        let place = parse_place(&line).ok_or_else(|| {
-            Fault(format!("start: {:?} is not an address", line.chars().take(100).collect::<String>()))
-        })?;
-        self.started.lock().insert(id.clone(), place.clone());
-        Ok(place)
+        parse_place(&line)
+            .ok_or_else(|| Fault(format!("start: {:?} is not an address", line.chars().take(100).collect::<String>())))
+    }
+}
+
+#[async_trait]
+impl Provider for Exec {
+    async fn list(&self) -> Result<BTreeMap<NodeId, Instance>, Fault> {
+        let text = self.output("list", &self.commands.list, &told_of(&self.pool)).await?;
+        Ok(parse_list(&text)?.into_iter().map(|(id, place)| (id, Instance::Running(place))).collect())
+    }
+
+    async fn start(&self, id: &NodeId) -> Result<Place, Fault> {
+        let mut command = self.command(&self.commands.start, &told(&self.pool, id))?;
+        let child = command.spawn().map_err(|e| Fault(format!("start: {e}")))?;
+        match self.started(child).await {
+            Ok(place) => Ok(place),
+            // It ran: it may have made something that nobody would find.
+            Err(fault) => Err(match self.stop(id, None).await {
+                Ok(()) => fault,
+                Err(left) => Fault(format!("{fault}; something may be left of it: {left}")),
+            }),
+        }
     }
 
     async fn stop(&self, id: &NodeId, place: Option<&Place>) -> Result<(), Fault> {
@@ -104,9 +110,7 @@ impl Provider for Exec {
         let mut command = self.command(&self.commands.stop, &variables)?;
         command.stdout(Stdio::null());
         let status = self.in_time("stop", async { command.spawn()?.wait().await }).await?;
-        succeeded("stop", status)?;
-        self.started.lock().remove(id);
-        Ok(())
+        succeeded("stop", status)
     }
 }
 
@@ -134,6 +138,7 @@ fn parse_list(text: &str) -> Result<BTreeMap<NodeId, Place>, Fault> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{CLUSTER, MEMBER, ROLE};
     use super::*;
     use crate::ids::Role;
 
@@ -141,10 +146,10 @@ mod tests {
         ["sh", "-c", script].map(str::to_owned).to_vec()
     }
 
-    fn exec(start: &str, stop: &str, list: Option<&str>) -> Exec {
+    fn exec(start: &str, stop: &str, list: &str) -> Exec {
         let pool = PoolName { cluster: Name::parse("esb").unwrap(), role: Role::Worker };
         let timeout = Duration::from_secs(20);
-        Exec::new(pool, Commands { start: sh(start), stop: sh(stop), list: list.map(sh), timeout })
+        Exec::new(pool, Commands { start: sh(start), stop: sh(stop), list: sh(list), timeout })
     }
 
     fn wk() -> NodeId {
@@ -156,16 +161,28 @@ mod tests {
         let start =
             r#"[ "$CARBON_ELB_MEMBER/$CARBON_ELB_CLUSTER/$CARBON_ELB_ROLE" = auto-1/esb/worker ] && echo 10.0.0.5:80"#;
         let stop = r#"[ "$CARBON_ELB_MEMBER at $CARBON_ELB_ADDRESS" = "auto-1 at 10.0.0.5" ]"#;
-        let exec = exec(start, stop, None);
+        let list = r#"echo "$CARBON_ELB_CLUSTER-$CARBON_ELB_ROLE" 10.0.0.5"#;
+        let exec = exec(start, stop, list);
         let place = exec.start(&wk()).await.unwrap();
         assert_eq!(place, parse_place("10.0.0.5:80").unwrap());
-        let known = exec.list(&BTreeMap::new()).await.unwrap();
-        assert_eq!(known, BTreeMap::from([(wk(), Instance::Running(place.clone()))]), "it is not registered yet");
         exec.stop(&wk(), Some(&place)).await.unwrap();
-        assert_eq!(exec.list(&BTreeMap::new()).await.unwrap(), BTreeMap::new());
-        let registered = BTreeMap::from([(wk(), place.clone())]);
-        assert_eq!(exec.list(&registered).await.unwrap().len(), 1, "after a restart, what is registered runs");
+        let listed: Vec<NodeId> = exec.list().await.unwrap().into_keys().collect();
+        assert_eq!(listed, [Name::parse("esb-worker").unwrap()]);
         assert!(exec.stop(&wk(), None).await.is_err(), "it fails without the address");
+    }
+
+    #[tokio::test]
+    async fn programs_do_not_see_the_environment_of_this_one() {
+        let exec = exec("true", "true", "true");
+        let seen = exec.output("env", &["env".to_owned()], &told(&exec.pool, &wk())).await.unwrap();
+        let expected = ["PATH", "HOME", "LANG", "TZ"].into_iter().filter(|name| std::env::var_os(name).is_some());
+        let mut expected: Vec<&str> = expected.chain([MEMBER, CLUSTER, ROLE]).collect();
+        let mut names: Vec<&str> = seen.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
+        expected.sort_unstable();
+        names.sort_unstable();
+        assert_eq!(names, expected);
+        let other = |(name, _): (std::ffi::OsString, _)| !expected.iter().any(|expected| name == *expected);
+        assert!(std::env::vars_os().any(other), "there is something to be kept from them");
     }
 
     #[tokio::test]
@@ -174,7 +191,7 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         let pipe = folder.join("pipe").display().to_string();
         // The reader of the pipe holds the output open until somebody writes.
-        let exec = exec(&format!("mkfifo {pipe}; cat {pipe} & echo 10.0.0.5"), &format!("echo >{pipe}"), None);
+        let exec = exec(&format!("mkfifo {pipe}; cat {pipe} & echo 10.0.0.5"), &format!("echo >{pipe}"), "true");
         assert!(exec.start(&wk()).await.is_ok());
         assert!(exec.stop(&wk(), None).await.is_ok(), "it was still there");
         std::fs::remove_dir_all(&folder).unwrap();
@@ -188,12 +205,15 @@ mod tests {
             ("echo wk-1.example.com", "\"wk-1.example.com\" is not an address"),
             ("true", "\"\" is not an address"),
         ] {
-            let fault = exec(start, "true", None).start(&wk()).await.unwrap_err().to_string();
+            let fault = exec(start, "true", "true").start(&wk()).await.unwrap_err().to_string();
             assert!(fault.contains(expected), "{start}: {fault}");
         }
-        let mut slow = exec("exec sleep 1000", "exec sleep 1000", None);
+        let mut slow = exec("exec sleep 1000", "exec sleep 1000", "true");
         slow.commands.timeout = Duration::from_millis(50);
-        assert_eq!(slow.start(&wk()).await.unwrap_err().to_string(), "start: not done within 50ms");
+        assert_eq!(
+            slow.start(&wk()).await.unwrap_err().to_string(),
+            "start: not done within 50ms; something may be left of it: stop: not done within 50ms"
+        );
         assert_eq!(slow.stop(&wk(), None).await.unwrap_err().to_string(), "stop: not done within 50ms");
         let missing =
             Exec { commands: Commands { start: vec!["/no/such/program".to_owned()], ..slow.commands }, ..slow };
@@ -201,15 +221,36 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_a_failed_start_has_made_is_stopped() {
+        let folder = std::env::temp_dir().join(format!("carbon-elb-exec-failed-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let made = folder.join("auto-1");
+        let stop = format!(r#"rm -f {}/"$CARBON_ELB_MEMBER""#, folder.display());
+        for end in ["exit 3", "echo somewhere", "exec sleep 1000"] {
+            let mut exec = exec(&format!("touch {} && {end}", made.display()), &stop, "true");
+            // Long enough for what does not sleep.
+            exec.commands.timeout = Duration::from_secs(if end.contains("sleep") { 2 } else { 20 });
+            let fault = exec.start(&wk()).await.unwrap_err().to_string();
+            assert!(!fault.contains("left") && !made.exists(), "{end}: {fault}");
+        }
+        let failing = exec("exit 3", "exit 4", "true").start(&wk()).await.unwrap_err().to_string();
+        assert_eq!(failing, "start: exit status: 3; something may be left of it: stop: exit status: 4");
+        let missing = exec("true", &format!("touch {}", made.display()), "true");
+        let start = vec!["/no/such/program".to_owned()];
+        let missing = Exec { commands: Commands { start, ..missing.commands }, ..missing };
+        assert!(missing.start(&wk()).await.is_err() && !made.exists(), "what did not begin has made nothing");
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[tokio::test]
     async fn a_list_is_what_runs() {
-        let listed = exec("true", "true", Some("echo auto-1 10.0.0.5:80; echo; echo '  auto-2  ::1 servlet=9763'"));
+        let listed = exec("true", "true", "echo auto-1 10.0.0.5:80; echo; echo '  auto-2  ::1 servlet=9763'");
         let expected = [("auto-1", "10.0.0.5:80"), ("auto-2", "::1 servlet=9763")]
             .map(|(id, place)| (Name::parse(id).unwrap(), Instance::Running(parse_place(place).unwrap())));
-        assert_eq!(listed.list(&BTreeMap::new()).await.unwrap(), BTreeMap::from(expected));
+        assert_eq!(listed.list().await.unwrap(), BTreeMap::from(expected));
         for script in ["echo auto-1", "echo /etc 10.0.0.5", "exit 1"] {
-            assert!(exec("true", "true", Some(script)).list(&BTreeMap::new()).await.is_err(), "{script}");
+            assert!(exec("true", "true", script).list().await.is_err(), "{script}");
         }
-        let none = exec("true", "true", Some("true"));
-        assert_eq!(none.list(&BTreeMap::from([(wk(), parse_place("::1").unwrap())])).await, Ok(BTreeMap::new()));
+        assert_eq!(exec("true", "true", "true").list().await, Ok(BTreeMap::new()));
     }
 }

@@ -83,8 +83,8 @@ pub struct Commands {
     pub start: Vec<String>,
     /// Stops it. To stop what does not run is no error.
     pub stop: Vec<String>,
-    /// Prints what runs; `None`: what is registered runs.
-    pub list: Option<Vec<String>>,
+    /// Prints what runs. Nothing else is taken for an instance.
+    pub list: Vec<String>,
     /// For each run of one of them.
     pub timeout: Duration,
 }
@@ -202,7 +202,7 @@ fn commands(node: &Node, at: &Spot, problems: &mut Problems) -> Option<Commands>
     let mut fields = Fields::open(node, at, problems)?;
     let start = fields.required("start", COMMAND, command());
     let stop = fields.required("stop", COMMAND, command());
-    let listed = fields.field("list", command());
+    let listed = fields.required("list", COMMAND, command());
     let timeout = fields.field("timeout", duration(Duration::from_millis(100)..=HOUR));
     fields.close();
     for command in [&start, &stop, &listed].into_iter().filter_map(Field::given) {
@@ -213,7 +213,7 @@ fn commands(node: &Node, at: &Spot, problems: &mut Problems) -> Option<Commands>
     Some(Commands {
         start: texts(&start),
         stop: texts(&stop),
-        list: listed.given().map(|_| texts(&listed)),
+        list: texts(&listed),
         timeout: timeout.or(Duration::from_secs(60)),
     })
 }

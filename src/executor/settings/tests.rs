@@ -31,7 +31,7 @@ pools:
       lease: 12s
       drain: 0s
       provider: exec
-      exec: { start: [start-node, --now], stop: [stop-node] }
+      exec: { start: [start-node, --now], stop: [stop-node], list: [list-nodes] }
   mi:
     worker: { provider: none }
 ";
@@ -56,7 +56,7 @@ fn a_file_is_read_and_filled_in() {
 
 #[test]
 fn what_is_wrong_is_said_with_its_place() {
-    let exec = "provider: exec, exec: { start: [a], stop: [b] }";
+    let exec = "provider: exec, exec: { start: [a], stop: [b], list: [c] }";
     let with = |worker: &str| {
         format!("balancers: http://[::1]:9601\ntoken: ${{TOKEN}}\npools: {{ esb: {{ worker: {{ {worker} }} }} }}\n")
     };
@@ -70,6 +70,11 @@ fn what_is_wrong_is_said_with_its_place() {
         (with("provider: exec, exec: { start: [], stop: [b] }"), "pools.esb.worker.exec.start: names no program"),
         (with("provider: exec, exec: { start: 'a b', stop: [b] }"), "pools.esb.worker.exec.start: found \"a b\""),
         (with("provider: exec, exec: { start: [a] }"), "pools.esb.worker.exec.stop: is missing"),
+        (
+            with("provider: exec, exec: { start: [a], stop: [b] }"),
+            "line 3: pools.esb.worker.exec.list: is missing; allowed: a program with its arguments",
+        ),
+        (with(&exec.replace("[c]", "[]")), "pools.esb.worker.exec.list: names no program"),
         (with("provider: docker, docker: { image: a }"), "pools.esb.worker.docker.network: is missing"),
         (with("provider: docker, docker: { image: a, network: b, cpus: -1 }"), "cpus"),
         (with("provider: docker, docker: { image: a, network: b, engine: 'tcp://10.0.0.1:2375' }"), "engine"),
