@@ -82,13 +82,13 @@ clusters:
     registry.apply(Arc::new(changed), None, Instant::now());
     assert_eq!(standings(&registry).len(), 4, "nobody knows where the manager is");
     let manager = key(&registry, "mgr-1");
-    assert!(registry.record_address(manager, "10.0.0.9".parse().unwrap(), Instant::now()));
+    assert!(registry.record_address(manager, "mgr.test", "10.0.0.9".parse().unwrap(), Instant::now()));
     assert_eq!(standings(&registry), ["wk-1 ready", "wk-4 ready"]);
     let text = registry.metrics.render().unwrap();
     let counted = "carbon_elb_member_events_total{cluster=\"esb\",event=\"kept_away\",role=\"worker\"} 2";
     assert!(text.contains(counted), "{text}");
     // It moves, and they are not in its place any more.
-    assert!(registry.record_address(manager, "10.0.0.8".parse().unwrap(), Instant::now()));
+    assert!(registry.record_address(manager, "mgr.test", "10.0.0.8".parse().unwrap(), Instant::now()));
     assert_eq!(standings(&registry).len(), 4);
 }
 
