@@ -77,6 +77,14 @@ pub(super) fn fleet(name: &PoolName, answers: &[Option<Scaling>]) -> Result<Flee
     })
 }
 
+impl Fleet {
+    /// Bounds what the balancers want.
+    pub(super) fn at_most(self, max: Option<usize>) -> Self {
+        let bound = max.unwrap_or(usize::MAX);
+        Fleet { wanted: self.wanted.min(bound), max: self.max.min(bound), ..self }
+    }
+}
+
 /// A member as one balancer tells of it.
 fn member(shown: &ScaledMember) -> Member {
     let health = match shown.standing.as_str() {
@@ -184,6 +192,15 @@ mod tests {
         for nobody in [&[follows][..], &[None], &[elsewhere], &[]] {
             assert_eq!(fleet_of(nobody), Err(Idle::Nobody), "{nobody:?}");
         }
+    }
+
+    #[test]
+    fn a_bound_of_our_own_counts_whatever_is_wanted() {
+        let bounded = |max| {
+            let fleet = fleet(&pool_name(), &[answer(true, 7, &[])]).unwrap().at_most(max);
+            (fleet.wanted, fleet.max)
+        };
+        assert_eq!([None, Some(3), Some(8), Some(20)].map(bounded), [(7, 9), (3, 3), (7, 8), (7, 9)]);
     }
 
     #[test]
