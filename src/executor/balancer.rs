@@ -15,6 +15,7 @@ use pingora::upstreams::peer::HttpPeer;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
+use super::excerpt::{SENTENCE, excerpt};
 use super::settings::Settings;
 use super::world::{Place, PoolName};
 use crate::autoscale::published::Scaling;
@@ -121,7 +122,10 @@ impl Balancer {
     /// See [`Trouble`].
     pub(super) async fn scaling(&self) -> Result<Scaling, Trouble> {
         let body = self.ask(Method::GET, "/api/v1/scaling", None).await?;
-        serde_json::from_slice(&body).map_err(|e| Trouble::Unreachable(format!("its answer is not as expected: {e}")))
+        // What it has sent may be quoted in the error.
+        let unexpected = |e: serde_json::Error| excerpt(&e.to_string(), SENTENCE);
+        serde_json::from_slice(&body)
+            .map_err(|e| Trouble::Unreachable(format!("its answer is not as expected: {}", unexpected(e))))
     }
 
     /// Makes an instance a member, or renews its lease.
@@ -184,8 +188,7 @@ impl Balancer {
         if status.is_success() {
             return Ok(body);
         }
-        let detail = serde_json::from_slice(&body).map(|problem: Problem| problem.detail);
-        Err(Trouble::Refused(status, detail.unwrap_or_else(|_| "no reason is given".to_owned())))
+        Err(Trouble::Refused(status, detail(&body)))
     }
 
     async fn exchange(
@@ -241,9 +244,31 @@ impl Balancer {
     }
 }
 
+/// Why a balancer says no, as it can be logged.
+fn detail(body: &[u8]) -> String {
+    match serde_json::from_slice::<Problem>(body) {
+        Ok(problem) => excerpt(&problem.detail, SENTENCE),
+        Err(_) => "no reason is given".to_owned(),
+    }
+}
+
 /// Without the token.
 impl fmt::Display for Balancer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "http{}://{}:{}", if self.tls { "s" } else { "" }, self.host, self.port)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_short_and_on_one_line() {
+        assert_eq!(detail(br#"{"status": 409, "detail": "it is a \"manager\""}"#), "it is a \"manager\"");
+        assert_eq!(detail(br#"{"detail": "no\nWARN all is lost\u001b[2J"}"#), "no\\nWARN all is lost\\u{1b}[2J");
+        let long = format!(r#"{{"detail": "{}"}}"#, "é".repeat(5000));
+        assert_eq!(detail(long.as_bytes()), format!("{}…", "é".repeat(SENTENCE)));
+        assert_eq!(detail(b"<html>"), "no reason is given");
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::excerpt::{SENTENCE, excerpt};
 use super::world::{Health, Member, PoolName, Sessions};
 use crate::autoscale::published::{ScaledMember, ScaledPool, Scaling};
 use crate::ids::{NodeId, Role};
@@ -14,7 +15,7 @@ pub(super) struct Fleet {
     pub(super) max: usize,
     /// How long a node may take to join.
     pub(super) startup_limit: Duration,
-    /// Why so many.
+    /// Why so many, as it can be logged.
     pub(super) because: String,
     pub(super) members: BTreeMap<NodeId, Member>,
     /// Whether all balancers have told of the pool.
@@ -70,10 +71,18 @@ pub(super) fn fleet(name: &PoolName, answers: &[Option<Scaling>]) -> Result<Flee
         wanted: first.wanted,
         max: first.max,
         startup_limit: Duration::try_from_secs_f64(first.startup_limit).unwrap_or(Duration::MAX),
-        because: first.because.clone(),
+        because: excerpt(&first.because, SENTENCE),
         members,
         complete: told.len() == answers.len(),
     })
+}
+
+impl Fleet {
+    /// Bounds what the balancers want.
+    pub(super) fn at_most(self, max: Option<usize>) -> Self {
+        let bound = max.unwrap_or(usize::MAX);
+        Fleet { wanted: self.wanted.min(bound), max: self.max.min(bound), ..self }
+    }
 }
 
 /// A member as one balancer tells of it.
@@ -154,7 +163,7 @@ mod tests {
             min: 1,
             max: 9,
             reason: "average".to_owned(),
-            because: "…".to_owned(),
+            because: "so\nmany".to_owned(),
             at: String::new(),
             age: 0.1,
             startup_limit: 60.0,
@@ -175,6 +184,7 @@ mod tests {
         let fleet_of = |answers: &[Option<Scaling>]| fleet(&pool_name(), answers).map(|f| (f.wanted, f.complete));
         assert_eq!(fleet_of(std::slice::from_ref(&acts)), Ok((3, true)));
         assert_eq!(fleet_of(&[follows.clone(), acts.clone()]), Ok((3, true)));
+        assert_eq!(fleet(&pool_name(), std::slice::from_ref(&acts)).unwrap().because, "so\\nmany");
         assert_eq!(fleet_of(&[None, acts.clone()]), Ok((3, false)), "one is silent");
         let elsewhere = Some(Scaling { pools: Vec::new() });
         assert_eq!(fleet_of(&[elsewhere.clone(), acts.clone()]), Ok((3, false)), "one does not tell of the pool");
@@ -182,6 +192,15 @@ mod tests {
         for nobody in [&[follows][..], &[None], &[elsewhere], &[]] {
             assert_eq!(fleet_of(nobody), Err(Idle::Nobody), "{nobody:?}");
         }
+    }
+
+    #[test]
+    fn a_bound_of_our_own_counts_whatever_is_wanted() {
+        let bounded = |max| {
+            let fleet = fleet(&pool_name(), &[answer(true, 7, &[])]).unwrap().at_most(max);
+            (fleet.wanted, fleet.max)
+        };
+        assert_eq!([None, Some(3), Some(8), Some(20)].map(bounded), [(7, 9), (3, 3), (7, 8), (7, 9)]);
     }
 
     #[test]

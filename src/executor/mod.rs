@@ -11,6 +11,7 @@
 //! runs and the balancers what the members are, and `memory` has only what may begin anew. Each pool has a loop of its own.
 
 mod balancer;
+mod excerpt;
 mod fleet;
 mod memory;
 mod plan;

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::PoolName;
 use super::balancer::Balancer;
+use super::excerpt::{SENTENCE, excerpt};
 use crate::autoscale::published::{ScaledPool, Scaling};
 
 /// Logs what each balancer wants of a pool whenever that changes, until it is told to stop.
@@ -45,7 +46,7 @@ pub(super) async fn run(
 fn sentence(name: &PoolName, scaling: &Scaling) -> String {
     let of_pool = |pool: &&ScaledPool| pool.cluster == name.cluster && pool.role == name.role;
     match scaling.pools.iter().find(of_pool) {
-        Some(pool) => format!("{} wanted, {} there: {}", pool.wanted, pool.current, pool.because),
+        Some(pool) => format!("{} wanted, {} there: {}", pool.wanted, pool.current, excerpt(&pool.because, SENTENCE)),
         None => "it is not scaled".to_owned(),
     }
 }

@@ -120,7 +120,7 @@ impl Executor {
             done.into_iter().for_each(|done| self.take_in(done));
         }
         let answers = self.ask().await;
-        let fleet = fleet(&self.settings.name, &answers);
+        let fleet = fleet(&self.settings.name, &answers).map(|fleet| fleet.at_most(self.settings.max));
         let name = self.settings.name.to_string();
         self.said.say(&name, "acting", fleet.as_ref().err().map(|idle| idle.as_str().to_owned()));
         let listed = self.provider.list().await;

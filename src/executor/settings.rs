@@ -59,6 +59,8 @@ pub struct PoolSettings {
     pub weight: Option<u16>,
     /// How long a member stays registered if nothing is heard of it: for so long this program may be away.
     pub lease: Duration,
+    /// The most members that it brings the pool to, whatever the balancer wants; `None`: as many as the balancer wants.
+    pub max: Option<usize>,
     /// What limits the executor besides the policy; [`Limits::join`] is the policy's, and set later.
     pub limits: Limits,
     /// What starts and stops its instances.
@@ -186,6 +188,7 @@ struct RawPool {
     prefix: Field<String>,
     weight: Field<u16>,
     lease: Field<Duration>,
+    max: Field<usize>,
     starts: Field<usize>,
     drain: Field<Duration>,
     provider: ProviderSettings,
@@ -197,12 +200,13 @@ impl RawPool {
         let prefix = fields.field("prefix", parsed(PREFIX_RULE, prefix));
         let weight = fields.field("weight", number(1..=256));
         let lease = fields.field("lease", duration(Duration::from_secs(1)..=HOUR));
+        let max = fields.field("max", number(1..=1000));
         let starts = fields.field("starts", number(1..=1000));
         let drain = fields.field("drain", duration(Duration::ZERO..=DAY));
         let provider = provider::read(&mut fields);
         fields.close();
         let provider = provider.check(at, problems)?;
-        Some(RawPool { prefix, weight, lease, starts, drain, provider })
+        Some(RawPool { prefix, weight, lease, max, starts, drain, provider })
     }
 
     fn check(&self, name: PoolName) -> PoolSettings {
@@ -211,6 +215,7 @@ impl RawPool {
             prefix: self.prefix.value().cloned().unwrap_or_else(|| format!("auto-{}-", name.role)),
             weight: self.weight.value().copied(),
             lease,
+            max: self.max.value().copied(),
             limits: Limits {
                 starts: self.starts.or(4),
                 join: Duration::MAX,

@@ -94,6 +94,9 @@ impl Stage {
             "address": address.ip(), "roles": ["worker"], "ports": { "servlet": address.port() }, "lease": 600
         });
         self.put(&format!("/api/v1/clusters/esb/members/{node}"), &body);
+        let (path, bearer) = (format!("/api/v1/clusters/esb/nodes/{node}"), format!("Bearer {TOKEN}"));
+        let request = Request::get("localhost", &path).header("Authorization", &bearer);
+        wait_until("it is a member", || request.send(self.elb.address("admin")).status == 200);
     }
 
     /// Sets what is wanted of a node, as an operator does.

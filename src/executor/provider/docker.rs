@@ -15,6 +15,7 @@ use bollard::query_parameters::{
 };
 
 use super::{Fault, Provider, told};
+use crate::executor::excerpt::{SENTENCE, excerpt};
 use crate::executor::settings::Container;
 use crate::executor::world::{Instance, Place, PoolName};
 use crate::ids::{Name, NodeId};
@@ -181,7 +182,9 @@ fn gone_is_good(outcome: Result<(), Error>) -> Result<(), Error> {
 
 fn fault(error: Error) -> Fault {
     Fault(match error {
-        Error::DockerResponseServerError { status_code, message } => format!("Docker: {status_code}: {message}"),
-        other => format!("Docker: {other}"),
+        Error::DockerResponseServerError { status_code, message } => {
+            format!("Docker: {status_code}: {}", excerpt(&message, SENTENCE))
+        }
+        other => format!("Docker: {}", excerpt(&other.to_string(), SENTENCE)),
     })
 }

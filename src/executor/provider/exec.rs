@@ -11,6 +11,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use super::{ADDRESS, Fault, Provider, parse_place, told, told_of};
+use crate::executor::excerpt::{LINE, excerpt};
 use crate::executor::settings::Commands;
 use crate::executor::world::{Instance, Place, PoolName};
 use crate::ids::{Name, NodeId};
@@ -79,8 +80,7 @@ impl Exec {
         let (line, status) = outcome?;
         succeeded("start", status)?;
         let line = line.unwrap_or_default();
-        parse_place(&line)
-            .ok_or_else(|| Fault(format!("start: {:?} is not an address", line.chars().take(100).collect::<String>())))
+        parse_place(&line).ok_or_else(|| Fault(format!("start: \"{}\" is not an address", excerpt(&line, LINE))))
     }
 }
 
@@ -133,7 +133,8 @@ fn parse_list(text: &str) -> Result<BTreeMap<NodeId, Place>, Fault> {
         Some((Name::parse(id)?, parse_place(place)?))
     };
     let lines = text.lines().filter(|line| !line.trim().is_empty());
-    lines.map(|text| line(text).ok_or_else(|| Fault(format!("list: {text:?} is not an id and an address")))).collect()
+    let bad = |text: &str| Fault(format!("list: \"{}\" is not an id and an address", excerpt(text, LINE)));
+    lines.map(|text| line(text).ok_or_else(|| bad(text))).collect()
 }
 
 #[cfg(test)]
@@ -252,5 +253,7 @@ mod tests {
             assert!(exec("true", "true", script).list().await.is_err(), "{script}");
         }
         assert_eq!(exec("true", "true", "true").list().await, Ok(BTreeMap::new()));
+        let long = parse_list(&format!("auto-1 10.0.0.5\n\x1b{}", "x".repeat(5000))).unwrap_err().to_string();
+        assert_eq!(long, format!("list: \"\\u{{1b}}{}…\" is not an id and an address", "x".repeat(99)));
     }
 }

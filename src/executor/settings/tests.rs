@@ -28,6 +28,7 @@ pools:
     manager:
       prefix: mgr-
       starts: 1
+      max: 3
       lease: 12s
       drain: 0s
       provider: exec
@@ -47,6 +48,7 @@ fn a_file_is_read_and_filled_in() {
     assert_eq!(names, expected.map(|(name, prefix)| (name.to_owned(), prefix)));
     let limits = settings.pools[0].limits;
     assert_eq!((limits.starts, limits.drain, limits.renew), (1, Duration::ZERO, Duration::from_secs(4)));
+    assert_eq!([settings.pools[0].max, settings.pools[1].max], [Some(3), None]);
     let ProviderSettings::Docker(container) = &settings.pools[1].provider else { panic!("{settings:?}") };
     assert_eq!((container.memory, container.cpus, container.ports), (Some(2 << 30), Some(1500), [Some(9763), None]));
     assert_eq!(container.env["DB"], "hunter2");
@@ -79,6 +81,7 @@ fn what_is_wrong_is_said_with_its_place() {
         (with("provider: docker, docker: { image: a, network: b, cpus: -1 }"), "cpus"),
         (with("provider: docker, docker: { image: a, network: b, engine: 'tcp://10.0.0.1:2375' }"), "engine"),
         (with(&format!("prefix: -a, {exec}")), "pools.esb.worker.prefix: \"-a\" cannot begin a name"),
+        (with(&format!("max: 0, {exec}")), "pools.esb.worker.max: "),
         (with(&format!("lease: 0s, {exec}")), "pools.esb.worker.lease: \"0s\" is out of range"),
         (with(&format!("{exec}, colour: red")), "pools.esb.worker.colour: unknown key"),
         (format!("{}x: 1\n", with(exec)), "line 4: x: unknown key"),
@@ -136,6 +139,7 @@ fn every_key_is_documented_and_in_the_example() {
         "prefix",
         "weight",
         "lease",
+        "max",
         "starts",
         "drain",
         "provider",
