@@ -100,7 +100,12 @@ impl Scaler {
     /// The bounds of the policy hold whatever was decided.
     fn bounded(&self, wanted: usize, why: Why, limit: Option<Limit>) -> Decision {
         let policy = &self.policy;
-        let min = if matches!(why, Why::Idle { .. }) { 0 } else { policy.min };
+        let min = match why {
+            Why::Idle { .. } => 0,
+            // A balancer that was restarted starts no node at once, either.
+            Why::NoSamples if policy.scale_to_zero.is_some() => 0,
+            _ => policy.min,
+        };
         let beyond = why.needed().is_some_and(|needed| needed > policy.max);
         let (wanted, limit) = match wanted {
             wanted if wanted < min => (min, Some(Limit::Min(min))),

@@ -103,3 +103,21 @@ fn a_stranger_with_the_prefix_is_never_stopped() {
     assert!(!stage.nodes.stopped()[0].contains("stranger"), "{:?}", stage.nodes.stopped());
     nothing_was_cut_off(&stage, &scale, &[]);
 }
+
+/// The last node goes after a time without a request, and the next request waits until there is one.
+#[test]
+fn the_last_node_goes_and_a_request_brings_the_first() {
+    let stage = Stage::start(&format!("{POLICY}, scale_to_zero: 1s"));
+    let scale = stage.scale(&stage.settings(true, ""));
+    scale.stderr.wait_for("scaling 1 pools", |line| line.contains("scaling 1 pools").then_some(()));
+    wait_until("no node is wanted", || stage.scaling()["wanted"] == json!(0));
+    for round in 1..=2 {
+        assert_eq!((stage.nodes.running().len(), stage.nodes.records().len()), (0, round - 1));
+        let answer = get(stage.elb.web(), crate::support::topology::HOST, "/services/echo");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(stage.nodes.records().len(), round, "it was started for the request");
+        stage.wait_for_ready("the last node is stopped", |ready| ready == 0);
+        assert_eq!(stage.nodes.stopped().len(), round);
+    }
+    nothing_was_cut_off(&stage, &scale, &[]);
+}
