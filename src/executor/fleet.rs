@@ -66,7 +66,7 @@ pub(super) fn fleet(name: &PoolName, answers: &[Option<Scaling>]) -> Result<Flee
         }
         // One that the acting one does not know yet may be busy all the same.
         for (id, unknown) in shown.iter().filter(|(id, _)| !members.contains_key(*id)).collect::<Vec<_>>() {
-            members.insert(id.clone(), Member { health: Health::Unknown, behind: true, ..member(unknown) });
+            members.insert(id.clone(), Member { health: Health::Unknown, unknown: true, ..member(unknown) });
         }
     }
     Ok(Fleet {
@@ -96,7 +96,8 @@ fn member(shown: &ScaledMember) -> Member {
         worker: shown.roles.contains(&Role::Worker),
         registered: shown.registered,
         lapsed: shown.leaving,
-        behind: false,
+        unknown: false,
+        differs: false,
     }
 }
 
@@ -104,10 +105,11 @@ impl Member {
     /// Adds what another balancer tells of it.
     fn add(&mut self, other: Option<&ScaledMember>) {
         let Some(other) = other.map(member) else {
-            self.behind = true;
+            self.unknown = true;
             return;
         };
-        self.behind |= other.state != self.state || other.lapsed;
+        self.unknown |= other.lapsed;
+        self.differs |= other.state != self.state;
         self.busy += other.busy;
         if let Some(more) = other.sessions {
             let sessions = self.sessions.get_or_insert_default();
@@ -208,19 +210,22 @@ mod tests {
         let second = [shown("a", "down"), drained(3, true), shown("d", "ready"), shown("e", "ready")];
         let fleet = fleet(&pool_name(), &[answer(true, 1, &first), answer(false, 1, &second)]).unwrap();
         let of = |name| &fleet.members[&id(name)];
-        assert_eq!((of("a").health, of("a").busy, of("a").behind), (Health::Up, 6, false), "the acting one's view");
+        assert_eq!((of("a").health, of("a").busy, of("a").is_agreed()), (Health::Up, 6, true), "the acting one's view");
         assert_eq!(of("b").sessions, Some(Sessions { left: 5, at_least: true }));
-        assert_eq!((of("c").health, of("c").behind), (Health::Down, true), "the other one does not know it");
-        assert_eq!((of("d").health, of("d").behind), (Health::Unknown, false));
-        assert_eq!((of("e").health, of("e").behind, of("e").busy), (Health::Unknown, true, 3));
+        assert_eq!((of("c").health, of("c").unknown), (Health::Down, true), "the other one does not know it");
+        assert_eq!((of("d").health, of("d").is_agreed()), (Health::Unknown, true));
+        assert_eq!((of("e").health, of("e").unknown, of("e").busy), (Health::Unknown, true, 3));
         assert_eq!(fleet.places[&id("a")].ports, [Some(1), Some(2)]);
         let gone = ScaledMember { leaving: true, ..shown("a", "draining") };
         let leaving = super::fleet(&pool_name(), &[answer(true, 1, &[gone])]).unwrap();
         assert!(leaving.places.is_empty() && leaving.members[&id("a")].lapsed, "it is not started again by a lease");
 
         let ready_there = fleet_of_states(AdminState::Draining, AdminState::Ready);
-        assert!(ready_there.members[&id("a")].behind, "a drain that has not come to all");
-        assert!(!fleet_of_states(AdminState::Draining, AdminState::Draining).members[&id("a")].behind);
+        let of = |fleet: &Fleet| (fleet.members[&id("a")].unknown, fleet.members[&id("a")].differs);
+        assert_eq!(of(&ready_there), (false, true), "a drain that has not come to all");
+        let drains_there = fleet_of_states(AdminState::Ready, AdminState::Draining);
+        assert_eq!(of(&drains_there), (false, true), "the end of a drain that has not come to all");
+        assert_eq!(of(&fleet_of_states(AdminState::Draining, AdminState::Draining)), (false, false));
     }
 
     fn fleet_of_states(first: AdminState, second: AdminState) -> Fleet {

@@ -59,10 +59,9 @@ impl Memory {
         since(&mut self.draining, &|id| state(id) == Some(AdminState::Draining), &ids);
         let quiet = |id: &NodeId| {
             world.complete
-                && world
-                    .members
-                    .get(id)
-                    .is_some_and(|member| member.state == AdminState::Maintenance && member.busy == 0 && !member.behind)
+                && world.members.get(id).is_some_and(|member| {
+                    member.state == AdminState::Maintenance && member.busy == 0 && member.is_agreed()
+                })
         };
         self.quiet.retain(|id, _| quiet(id));
         for id in ids.iter().filter(|id| quiet(id)) {

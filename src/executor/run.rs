@@ -16,7 +16,7 @@ use super::memory::Memory;
 use super::plan::{Limits, Step, Why, plan};
 use super::provider::{Fault, Provider};
 use super::settings::PoolSettings;
-use super::world::{Instance, Place, World};
+use super::world::{Instance, Member, Place, World};
 use crate::autoscale::published::Scaling;
 use crate::ids::{Name, NodeId};
 use crate::member::AdminState;
@@ -187,7 +187,10 @@ impl Executor {
                 }
             }
             Step::Keep(id) => {
-                info!("{name}: {id} is wanted again: {because}");
+                match world.members.get(&id).is_some_and(Member::is_leaving) {
+                    true => info!("{name}: {id} is wanted again: {because}"),
+                    false => info!("{name}: {id} is made ready: {}", Why::Behind.as_str()),
+                }
                 self.set(&id, AdminState::Ready, now).await;
             }
             Step::Drain(id, why) => self.drain(&id, why, because, now).await,
