@@ -88,7 +88,9 @@ pub fn plan(world: &World, memory: &Memory, limits: &Limits, prefix: &str, now: 
     steps.extend(planner.leaving());
     let hung = planner.hung();
     steps.extend(hung.and_then(|id| planner.give_up(id)));
-    let policy = ScalePolicy { startup_limit: limits.join, ..ScalePolicy::of(1) }; // nothing else counts here
+    // No `step_up` or `step_down`: what is wanted keeps to the policy's already, with what was there when it was decided. A
+    // second limit from here could only be a smaller one. Nothing else of the policy counts here.
+    let policy = ScalePolicy { startup_limit: limits.join, step_up: None, step_down: None, ..ScalePolicy::of(1) };
     let wanted = planner.fleet().steps(world.wanted, &policy);
     steps.extend(planner.resume(wanted.resume));
     steps.extend(planner.start(wanted.start, wanted.resume));

@@ -107,6 +107,11 @@ fn each_situation_has_its_step() {
         ),
         ("too many", world(1, &[("auto-a", up()), ("auto-b", up())]), vec![drain("auto-b")]),
         (
+            "as many as the balancer has decided on, which knows its `step_down`",
+            world(1, &["auto-a", "auto-b", "auto-c", "auto-d"].map(|name| (name, up()))),
+            vec![drain("auto-d"), drain("auto-c"), drain("auto-b")],
+        ),
+        (
             "the one with the least to do goes",
             world(1, &[("auto-a", up()), ("auto-b", Some(Member { busy: 3, ..member() }))]),
             vec![drain("auto-a")],
