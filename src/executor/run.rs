@@ -121,6 +121,7 @@ impl Executor {
         }
         let answers = self.ask().await;
         let fleet = fleet(&self.settings.name, &answers);
+        self.memory.heard(answers.iter().map(Option::is_some).collect(), fleet.is_ok());
         let name = self.settings.name.to_string();
         self.said.say(&name, "acting", fleet.as_ref().err().map(|idle| idle.as_str().to_owned()));
         let places = fleet.as_ref().map(|fleet| fleet.places.clone()).unwrap_or_default();
@@ -315,6 +316,9 @@ impl Executor {
 
     /// Renews the lease of everything that ran when it was last known: what cannot be looked at is not given up.
     async fn renew_all(&mut self) {
+        if self.answering.is_empty() {
+            return; // not a failure of the instances, which would be paused beyond the return of a balancer
+        }
         let now = Instant::now();
         let stays = |id: &&NodeId| !self.under_way.contains_key(*id);
         let running: Vec<NodeId> = self.running.keys().filter(stays).cloned().collect();

@@ -327,6 +327,36 @@ fn leases_are_renewed_and_failures_paused() {
 }
 
 #[test]
+fn a_balancer_that_comes_back_is_told_of_all_at_once() {
+    let begin = Instant::now();
+    let mut memory = Memory::default();
+    let world = world(1, &[("auto-a", Some(member()))]);
+    let mut look = |answered: [bool; 2], decided: bool| {
+        memory.heard(answered.to_vec(), decided);
+        memory.observe(&world, begin);
+        let steps = plan(&world, &memory, &LIMITS, PREFIX, begin);
+        memory.renewed(&id("auto-a"), begin);
+        steps
+    };
+    let register = [Step::Register(id("auto-a"))];
+    let rows = [
+        ("the first look", [true, true], true, true),
+        ("as before", [true, true], true, false),
+        ("the acting one was started again, and has decided nothing yet", [true, true], false, true),
+        ("and still", [true, true], false, false),
+        ("it has", [true, true], true, true),
+        ("one is silent", [true, false], true, true),
+        ("and still is", [true, false], true, false),
+        ("the other one", [false, true], true, true),
+        ("both are back", [true, true], true, true),
+        ("as before", [true, true], true, false),
+    ];
+    for (what, answered, decided, told) in rows {
+        assert_eq!(look(answered, decided) == register, told, "{what}");
+    }
+}
+
+#[test]
 fn starts_that_fail_are_tried_again_later_and_later() {
     let begin = Instant::now();
     let mut memory = Memory::default();
