@@ -7,6 +7,11 @@ use super::world::{Health, Member, Place, PoolName, Sessions};
 use crate::autoscale::published::{ScaledMember, ScaledPool, ScaledPorts, Scaling};
 use crate::ids::{Endpoint, NodeId, Role};
 
+/// A decision is too old when there should have been so many others since, and not before [`FRESH`] seconds: what decides
+/// in the balancer hangs, and what it wanted then says nothing of the load now.
+const MISSED: f64 = 5.0;
+const FRESH: f64 = 10.0;
+
 /// What the balancers tell of a pool.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Fleet {
@@ -30,6 +35,8 @@ pub(super) enum Idle {
     Nobody,
     /// More than one does, and it cannot be known who is meant.
     Several,
+    /// The one that does has decided nothing for long.
+    Stale,
 }
 
 impl Idle {
@@ -38,6 +45,7 @@ impl Idle {
             Idle::Nobody => {
                 "no balancer that answers has `scale` with `acts: true` for it: nothing is started or stopped"
             }
+            Idle::Stale => "the balancer that acts for it has decided nothing for long: nothing is started or stopped",
             Idle::Several => "more than one balancer has `acts: true` for it: nothing is started or stopped",
         }
     }
@@ -53,6 +61,9 @@ pub(super) fn fleet(name: &PoolName, answers: &[Option<Scaling>]) -> Result<Flee
     let first = acting.next().ok_or(Idle::Nobody)?;
     if acting.next().is_some() {
         return Err(Idle::Several);
+    }
+    if first.age > FRESH.max(MISSED * first.interval) {
+        return Err(Idle::Stale);
     }
     let of = |pool: &'_ ScaledPool| pool.members.clone().unwrap_or_default();
     let mut members: BTreeMap<NodeId, Member> =
@@ -172,6 +183,7 @@ mod tests {
             because: "…".to_owned(),
             at: String::new(),
             age: 0.1,
+            interval: 1.0,
             startup_limit: 60.0,
             in_flight: 0,
             queued: 0,
@@ -197,6 +209,28 @@ mod tests {
         for nobody in [&[follows][..], &[None], &[elsewhere], &[]] {
             assert_eq!(fleet_of(nobody), Err(Idle::Nobody), "{nobody:?}");
         }
+    }
+
+    #[test]
+    fn an_old_decision_is_not_carried_out() {
+        let of = |acts: bool, age: f64, interval: f64| {
+            let mut scaling = answer(acts, 3, &[]).unwrap();
+            (scaling.pools[0].age, scaling.pools[0].interval) = (age, interval);
+            Some(scaling)
+        };
+        let rows = [
+            (10.0, 1.0, Ok(3)),
+            (10.1, 1.0, Err(Idle::Stale)),
+            (10.1, 2.1, Ok(3)),
+            (300.0, 60.0, Ok(3)),
+            (300.1, 60.0, Err(Idle::Stale)),
+        ];
+        for (age, interval, expected) in rows {
+            let wanted = fleet(&pool_name(), &[of(true, age, interval)]).map(|fleet| fleet.wanted);
+            assert_eq!(wanted, expected, "{age} s, each {interval} s");
+        }
+        let follows = [of(true, 0.1, 1.0), of(false, 99.0, 1.0)];
+        assert!(fleet(&pool_name(), &follows).is_ok(), "what another one wants is of no interest");
     }
 
     #[test]
