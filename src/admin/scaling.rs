@@ -92,6 +92,7 @@ impl<'a> Looked<'a> {
             because: decision.reason.to_string(),
             at: humantime::format_rfc3339_millis(posted.at).to_string(),
             age: self.now.saturating_duration_since(posted.moment).as_secs_f64(),
+            interval: policy.interval.as_secs_f64(),
             startup_limit: policy.startup_limit.as_secs_f64(),
             in_flight,
             queued: self.pools().map(|shown| shown.queued).sum(),

@@ -49,6 +49,7 @@ fn what_is_wanted_is_shown_with_the_nodes_there_are() {
         ("because", json!("7 requests wait, and there is no node")),
         ("in_flight", json!(1)),
         ("queued", json!(0)),
+        ("interval", json!(1.0)),
         ("startup_limit", json!(600.0)),
     ] {
         assert_eq!(pool[key], expected, "{key}: {pool}");

@@ -45,6 +45,9 @@ pub struct ScaledPool {
     pub at: String,
     /// How long ago that was.
     pub age: f64,
+    /// From one decision to the next.
+    #[serde(default)]
+    pub interval: f64,
     /// How long a node may take to join.
     pub startup_limit: f64,
     /// Requests in flight on the nodes of the role.

@@ -13,13 +13,14 @@ pub struct Scaler {
     demand: Demand,
     /// What had to be kept in the last `cool_down`: only what nothing later exceeds, so that the first is the greatest.
     kept: VecDeque<(Duration, usize)>,
-    decided: bool,
+    /// When the first sample was taken.
+    began: Option<Duration>,
 }
 
 impl Scaler {
     /// One that has seen nothing.
     pub fn new(policy: ScalePolicy) -> Self {
-        Scaler { policy, demand: Demand::new(policy), kept: VecDeque::new(), decided: false }
+        Scaler { policy, demand: Demand::new(policy), kept: VecDeque::new(), began: None }
     }
 
     /// What it decides by.
@@ -29,6 +30,7 @@ impl Scaler {
 
     /// Takes in what was seen. The finer, the better: several samples a second.
     pub fn observe(&mut self, sample: &Sample) {
+        self.began.get_or_insert(sample.at);
         self.demand.observe(sample);
     }
 
@@ -44,11 +46,16 @@ impl Scaler {
         let Some(needed) = why.needed() else {
             return self.bounded(present, why, None);
         };
-        // What there was before the first sample is taken for needed: a balancer that was restarted stops nothing at once.
-        let first = !std::mem::replace(&mut self.decided, true);
-        self.remember(if first { keep.max(present) } else { keep }, now);
+        self.remember(if self.is_new(now) { keep.max(present) } else { keep }, now);
         let (wanted, limit) = if needed >= present { self.up(needed, fleet) } else { self.down(keep, fleet) };
         self.bounded(wanted, why, limit)
+    }
+
+    /// Whether too little was seen to say that a node is not needed. What is there then is taken for needed: a balancer
+    /// that was restarted sees its load, and the nodes that register again, little by little.
+    fn is_new(&self, now: Duration) -> bool {
+        let enough = self.policy.window.max(self.cool_down());
+        self.began.is_none_or(|began| now < began + enough)
     }
 
     fn cool_down(&self) -> Duration {

@@ -8,6 +8,11 @@ use super::world::{Health, Member, PoolName, Sessions};
 use crate::autoscale::published::{ScaledMember, ScaledPool, Scaling};
 use crate::ids::{NodeId, Role};
 
+/// A decision is too old when there should have been so many others since, and not before [`FRESH`] seconds: what decides
+/// in the balancer hangs, and what it wanted then says nothing of the load now.
+const MISSED: f64 = 5.0;
+const FRESH: f64 = 10.0;
+
 /// What the balancers tell of a pool.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Fleet {
@@ -29,6 +34,8 @@ pub(super) enum Idle {
     Nobody,
     /// More than one does, and it cannot be known who is meant.
     Several,
+    /// The one that does has decided nothing for long.
+    Stale,
 }
 
 impl Idle {
@@ -37,6 +44,7 @@ impl Idle {
             Idle::Nobody => {
                 "no balancer that answers has `scale` with `acts: true` for it: nothing is started or stopped"
             }
+            Idle::Stale => "the balancer that acts for it has decided nothing for long: nothing is started or stopped",
             Idle::Several => "more than one balancer has `acts: true` for it: nothing is started or stopped",
         }
     }
@@ -53,6 +61,9 @@ pub(super) fn fleet(name: &PoolName, answers: &[Option<Scaling>]) -> Result<Flee
     if acting.next().is_some() {
         return Err(Idle::Several);
     }
+    if first.age > FRESH.max(MISSED * first.interval) {
+        return Err(Idle::Stale);
+    }
     let of = |pool: &'_ ScaledPool| pool.members.clone().unwrap_or_default();
     let mut members: BTreeMap<NodeId, Member> =
         of(first).iter().map(|shown| (shown.id.clone(), member(shown))).collect();
@@ -64,7 +75,7 @@ pub(super) fn fleet(name: &PoolName, answers: &[Option<Scaling>]) -> Result<Flee
         }
         // One that the acting one does not know yet may be busy all the same.
         for (id, unknown) in shown.iter().filter(|(id, _)| !members.contains_key(*id)).collect::<Vec<_>>() {
-            members.insert(id.clone(), Member { health: Health::Unknown, behind: true, ..member(unknown) });
+            members.insert(id.clone(), Member { health: Health::Unknown, unknown: true, ..member(unknown) });
         }
     }
     Ok(Fleet {
@@ -101,7 +112,8 @@ fn member(shown: &ScaledMember) -> Member {
         worker: shown.roles.contains(&Role::Worker),
         registered: shown.registered,
         lapsed: shown.leaving,
-        behind: false,
+        unknown: false,
+        differs: false,
     }
 }
 
@@ -109,10 +121,11 @@ impl Member {
     /// Adds what another balancer tells of it.
     fn add(&mut self, other: Option<&ScaledMember>) {
         let Some(other) = other.map(member) else {
-            self.behind = true;
+            self.unknown = true;
             return;
         };
-        self.behind |= other.state != self.state || other.lapsed;
+        self.unknown |= other.lapsed;
+        self.differs |= other.state != self.state;
         self.busy += other.busy;
         if let Some(more) = other.sessions {
             let sessions = self.sessions.get_or_insert_default();
@@ -166,6 +179,7 @@ mod tests {
             because: "so\nmany".to_owned(),
             at: String::new(),
             age: 0.1,
+            interval: 1.0,
             startup_limit: 60.0,
             in_flight: 0,
             queued: 0,
@@ -204,6 +218,28 @@ mod tests {
     }
 
     #[test]
+    fn an_old_decision_is_not_carried_out() {
+        let of = |acts: bool, age: f64, interval: f64| {
+            let mut scaling = answer(acts, 3, &[]).unwrap();
+            (scaling.pools[0].age, scaling.pools[0].interval) = (age, interval);
+            Some(scaling)
+        };
+        let rows = [
+            (10.0, 1.0, Ok(3)),
+            (10.1, 1.0, Err(Idle::Stale)),
+            (10.1, 2.1, Ok(3)),
+            (300.0, 60.0, Ok(3)),
+            (300.1, 60.0, Err(Idle::Stale)),
+        ];
+        for (age, interval, expected) in rows {
+            let wanted = fleet(&pool_name(), &[of(true, age, interval)]).map(|fleet| fleet.wanted);
+            assert_eq!(wanted, expected, "{age} s, each {interval} s");
+        }
+        let follows = [of(true, 0.1, 1.0), of(false, 99.0, 1.0)];
+        assert!(fleet(&pool_name(), &follows).is_ok(), "what another one wants is of no interest");
+    }
+
+    #[test]
     fn what_balancers_tell_of_a_member_is_put_together() {
         let drained = |left, at_least| ScaledMember {
             state: AdminState::Draining,
@@ -214,18 +250,21 @@ mod tests {
         let second = [shown("a", "down"), drained(3, true), shown("d", "ready"), shown("e", "ready")];
         let fleet = fleet(&pool_name(), &[answer(true, 1, &first), answer(false, 1, &second)]).unwrap();
         let of = |name| &fleet.members[&id(name)];
-        assert_eq!((of("a").health, of("a").busy, of("a").behind), (Health::Up, 6, false), "the acting one's view");
+        assert_eq!((of("a").health, of("a").busy, of("a").is_agreed()), (Health::Up, 6, true), "the acting one's view");
         assert_eq!(of("b").sessions, Some(Sessions { left: 5, at_least: true }));
-        assert_eq!((of("c").health, of("c").behind), (Health::Down, true), "the other one does not know it");
-        assert_eq!((of("d").health, of("d").behind), (Health::Unknown, false));
-        assert_eq!((of("e").health, of("e").behind, of("e").busy), (Health::Unknown, true, 3));
+        assert_eq!((of("c").health, of("c").unknown), (Health::Down, true), "the other one does not know it");
+        assert_eq!((of("d").health, of("d").is_agreed()), (Health::Unknown, true));
+        assert_eq!((of("e").health, of("e").unknown, of("e").busy), (Health::Unknown, true, 3));
         let gone = ScaledMember { leaving: true, ..shown("a", "draining") };
         let leaving = super::fleet(&pool_name(), &[answer(true, 1, &[gone])]).unwrap();
         assert!(leaving.members[&id("a")].lapsed);
 
         let ready_there = fleet_of_states(AdminState::Draining, AdminState::Ready);
-        assert!(ready_there.members[&id("a")].behind, "a drain that has not come to all");
-        assert!(!fleet_of_states(AdminState::Draining, AdminState::Draining).members[&id("a")].behind);
+        let of = |fleet: &Fleet| (fleet.members[&id("a")].unknown, fleet.members[&id("a")].differs);
+        assert_eq!(of(&ready_there), (false, true), "a drain that has not come to all");
+        let drains_there = fleet_of_states(AdminState::Ready, AdminState::Draining);
+        assert_eq!(of(&drains_there), (false, true), "the end of a drain that has not come to all");
+        assert_eq!(of(&fleet_of_states(AdminState::Draining, AdminState::Draining)), (false, false));
     }
 
     fn fleet_of_states(first: AdminState, second: AdminState) -> Fleet {

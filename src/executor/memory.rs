@@ -33,6 +33,8 @@ pub struct Memory {
     /// Those that had been up.
     joined: BTreeSet<NodeId>,
     starts: Backoff,
+    /// Which balancers answered last, and whether it was said what is wanted.
+    heard: Option<(Vec<bool>, bool)>,
 }
 
 /// Longer and longer pauses between starts that fail.
@@ -59,10 +61,9 @@ impl Memory {
         since(&mut self.draining, &|id| state(id) == Some(AdminState::Draining), &ids);
         let quiet = |id: &NodeId| {
             world.complete
-                && world
-                    .members
-                    .get(id)
-                    .is_some_and(|member| member.state == AdminState::Maintenance && member.busy == 0 && !member.behind)
+                && world.members.get(id).is_some_and(|member| {
+                    member.state == AdminState::Maintenance && member.busy == 0 && member.is_agreed()
+                })
         };
         self.quiet.retain(|id, _| quiet(id));
         for id in ids.iter().filter(|id| quiet(id)) {
@@ -120,6 +121,16 @@ impl Memory {
     /// Takes in that a member was drained because there are too many.
     pub fn drained(&mut self, id: &NodeId) {
         self.spare.insert(id.clone());
+    }
+
+    /// Takes in which balancers have answered, and whether one has said what is wanted. If that is not as it was, some
+    /// balancer may have been started again and have forgotten its members: all leases are to be renewed.
+    pub fn heard(&mut self, answered: Vec<bool>, decided: bool) {
+        let heard = Some((answered, decided));
+        if self.heard != heard {
+            self.renewed.clear();
+            self.heard = heard;
+        }
     }
 
     /// Takes in that a lease was renewed.

@@ -11,6 +11,7 @@
 //! 4. What is on its way out (draining, or in maintenance, whoever wanted that) is not counted on.
 //! 5. There are never more than the policy's `max`.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::memory::Memory;
@@ -43,7 +44,7 @@ pub enum Step {
     Register(NodeId),
     /// Start so many instances.
     Start(usize),
-    /// Let a draining member have its share again.
+    /// Let a member have its share again, at all balancers.
     Keep(NodeId),
     /// Give a member no new requests.
     Drain(NodeId, Why),
@@ -87,12 +88,21 @@ pub fn plan(world: &World, memory: &Memory, limits: &Limits, prefix: &str, now: 
     steps.extend(planner.leaving());
     let hung = planner.hung();
     steps.extend(hung.and_then(|id| planner.give_up(id)));
-    let policy = ScalePolicy { startup_limit: limits.join, ..ScalePolicy::of(1) }; // nothing else counts here
+    // No `step_up` or `step_down`: what is wanted keeps to the policy's already, with what was there when it was decided. A
+    // second limit from here could only be a smaller one. Nothing else of the policy counts here.
+    let policy = ScalePolicy { startup_limit: limits.join, step_up: None, step_down: None, ..ScalePolicy::of(1) };
     let wanted = planner.fleet().steps(world.wanted, &policy);
     steps.extend(planner.resume(wanted.resume));
     steps.extend(planner.start(wanted.start, wanted.resume));
     steps.extend(planner.cancel(wanted.cancel, hung));
     steps.extend(planner.drain(wanted.drain));
+    // What is drained now is not made ready first.
+    let drained = steps.iter().filter_map(|step| match step {
+        Step::Drain(id, _) => Some(id.clone()),
+        _ => None,
+    });
+    let drained: BTreeSet<NodeId> = drained.collect();
+    steps.retain(|step| !matches!(step, Step::Keep(id) if drained.contains(id)));
     steps
 }
 
@@ -130,21 +140,22 @@ impl Planner<'_> {
     /// Running instances that the balancers have to be told of.
     fn leases(&self) -> Vec<Step> {
         let due = self.running().filter(|(id, member)| {
-            member.is_none_or(|member| member.behind || member.lapsed)
+            member.is_none_or(|member| member.unknown || member.lapsed)
                 || self.memory.is_renewal_due(id, self.limits.renew, self.now)
         });
         due.filter(|(id, _)| self.may_try(id)).map(|(id, _)| Step::Register(id.clone())).collect()
     }
 
-    /// The next step of each member that is on its way out.
+    /// The next step of each member that is on its way out, or that should not be at one of the balancers.
     fn leaving(&self) -> Vec<Step> {
         let step = |(id, member): (&NodeId, Option<&Member>)| {
             let member = member.filter(|_| self.may_try(id))?;
             match member.state {
-                AdminState::Ready => None,
+                // Its drain has come to another balancer only, or the end of it not to all: what the acting one has counts.
+                AdminState::Ready => member.differs.then(|| Step::Keep(id.clone())),
                 AdminState::Draining if self.has_drained(id, member) => Some(Step::Rest(id.clone())),
-                AdminState::Draining => member.behind.then(|| Step::Drain(id.clone(), Why::Behind)),
-                AdminState::Maintenance if member.behind => Some(Step::Rest(id.clone())),
+                AdminState::Draining => (!member.is_agreed()).then(|| Step::Drain(id.clone(), Why::Behind)),
+                AdminState::Maintenance if !member.is_agreed() => Some(Step::Rest(id.clone())),
                 AdminState::Maintenance => self.may_stop(id, member).then(|| Step::Stop(id.clone())),
             }
         };

@@ -16,7 +16,7 @@ use super::memory::Memory;
 use super::plan::{Limits, Step, Why, plan};
 use super::provider::{Fault, Provider};
 use super::settings::PoolSettings;
-use super::world::{Instance, Place, World};
+use super::world::{Instance, Member, Place, World};
 use crate::autoscale::published::Scaling;
 use crate::ids::{Name, NodeId};
 use crate::member::AdminState;
@@ -121,6 +121,7 @@ impl Executor {
         }
         let answers = self.ask().await;
         let fleet = fleet(&self.settings.name, &answers).map(|fleet| fleet.at_most(self.settings.max));
+        self.memory.heard(answers.iter().map(Option::is_some).collect(), fleet.is_ok());
         let name = self.settings.name.to_string();
         self.said.say(&name, "acting", fleet.as_ref().err().map(|idle| idle.as_str().to_owned()));
         let listed = self.provider.list().await;
@@ -185,7 +186,10 @@ impl Executor {
                 }
             }
             Step::Keep(id) => {
-                info!("{name}: {id} is wanted again: {because}");
+                match world.members.get(&id).is_some_and(Member::is_leaving) {
+                    true => info!("{name}: {id} is wanted again: {because}"),
+                    false => info!("{name}: {id} is made ready: {}", Why::Behind.as_str()),
+                }
                 self.set(&id, AdminState::Ready, now).await;
             }
             Step::Drain(id, why) => self.drain(&id, why, because, now).await,
@@ -310,6 +314,9 @@ impl Executor {
 
     /// Renews the lease of everything that ran when it was last known: what cannot be looked at is not given up.
     async fn renew_all(&mut self) {
+        if self.answering.is_empty() {
+            return; // not a failure of the instances, which would be paused beyond the return of a balancer
+        }
         let now = Instant::now();
         let stays = |id: &&NodeId| !self.under_way.contains_key(*id);
         let running: Vec<NodeId> = self.running.keys().filter(stays).cloned().collect();

@@ -35,7 +35,8 @@ fn member() -> Member {
         worker: true,
         registered: true,
         lapsed: false,
-        behind: false,
+        unknown: false,
+        differs: false,
     }
 }
 
@@ -73,7 +74,7 @@ fn steps(world: &World) -> Vec<Step> {
 }
 
 fn steps_with(world: &World, memory: &Memory, now: Instant) -> Vec<Step> {
-    let known = |step: &Step| matches!(step, Step::Register(id) if world.members.get(id).is_some_and(|m| !m.behind));
+    let known = |step: &Step| matches!(step, Step::Register(id) if world.members.get(id).is_some_and(|m| !m.unknown));
     plan(world, memory, &LIMITS, PREFIX, now).into_iter().filter(|step| !known(step)).collect()
 }
 
@@ -82,7 +83,8 @@ fn each_situation_has_its_step() {
     let up = || Some(member());
     let down = || Some(Member { health: Health::Down, ..member() });
     let unknown = || Some(Member { health: Health::Unknown, ..member() });
-    let behind = |member: Member| Some(Member { behind: true, ..member });
+    let unknown_to_one = |member: Member| Some(Member { unknown: true, ..member });
+    let differs = |member: Member| Some(Member { differs: true, ..member });
     let drain = |name: &str| Step::Drain(id(name), Why::Spare);
     let rows: Vec<(&str, World, Vec<Step>)> = vec![
         ("as wanted", world(2, &[("auto-a", up()), ("static", up())]), vec![]),
@@ -97,13 +99,18 @@ fn each_situation_has_its_step() {
         ("nor one that leaves", world(1, &[("static", Some(draining(0)))]), vec![Step::Start(1)]),
         ("never above max", world(9, &["a", "b", "c", "d", "e"].map(|name| (name, up()))), vec![]),
         ("what runs is a member", world(0, &[("auto-a", None)]), vec![Step::Register(id("auto-a"))]),
-        ("of all balancers", world(1, &[("auto-a", behind(member()))]), vec![Step::Register(id("auto-a"))]),
+        ("of all balancers", world(1, &[("auto-a", unknown_to_one(member()))]), vec![Step::Register(id("auto-a"))]),
         (
             "one whose lease has ended is registered again",
-            world(1, &[("auto-a", Some(Member { lapsed: true, behind: true, ..member() }))]),
+            world(1, &[("auto-a", Some(Member { lapsed: true, unknown: true, ..member() }))]),
             vec![Step::Register(id("auto-a"))],
         ),
         ("too many", world(1, &[("auto-a", up()), ("auto-b", up())]), vec![drain("auto-b")]),
+        (
+            "as many as the balancer has decided on, which knows its `step_down`",
+            world(1, &["auto-a", "auto-b", "auto-c", "auto-d"].map(|name| (name, up()))),
+            vec![drain("auto-d"), drain("auto-c"), drain("auto-b")],
+        ),
         (
             "the one with the least to do goes",
             world(1, &[("auto-a", up()), ("auto-b", Some(Member { busy: 3, ..member() }))]),
@@ -140,13 +147,28 @@ fn each_situation_has_its_step() {
         ("seen idle once is not enough", world(0, &[("auto-a", Some(resting()))]), vec![]),
         (
             "another balancer still has it ready",
-            world(0, &[("auto-a", behind(draining(3)))]),
-            vec![Step::Register(id("auto-a")), Step::Drain(id("auto-a"), Why::Behind)],
+            world(0, &[("auto-a", differs(draining(3)))]),
+            vec![Step::Drain(id("auto-a"), Why::Behind)],
         ),
         (
             "another balancer still lets it drain",
-            world(0, &[("auto-a", behind(resting()))]),
-            vec![Step::Register(id("auto-a")), Step::Rest(id("auto-a"))],
+            world(0, &[("auto-a", differs(resting()))]),
+            vec![Step::Rest(id("auto-a"))],
+        ),
+        (
+            "another balancer still drains it",
+            world(1, &[("auto-a", differs(member()))]),
+            vec![Step::Keep(id("auto-a"))],
+        ),
+        (
+            "another balancer drains it already, and it is one too many: it is not made ready first",
+            world(0, &[("auto-a", differs(member()))]),
+            vec![drain("auto-a")],
+        ),
+        (
+            "a balancer that was started again drains what the others do",
+            world(0, &[("auto-a", unknown_to_one(draining(3)))]),
+            vec![Step::Register(id("auto-a")), Step::Drain(id("auto-a"), Why::Behind)],
         ),
     ];
     for (what, world, expected) in rows {
@@ -302,6 +324,36 @@ fn leases_are_renewed_and_failures_paused() {
     assert_eq!(at(9, &|memory, now| memory.failed(&name, now)), register());
     assert_eq!(at(10, &renewed), [], "not again at once");
     assert_eq!(at(15, &renewed), register());
+}
+
+#[test]
+fn a_balancer_that_comes_back_is_told_of_all_at_once() {
+    let begin = Instant::now();
+    let mut memory = Memory::default();
+    let world = world(1, &[("auto-a", Some(member()))]);
+    let mut look = |answered: [bool; 2], decided: bool| {
+        memory.heard(answered.to_vec(), decided);
+        memory.observe(&world, begin);
+        let steps = plan(&world, &memory, &LIMITS, PREFIX, begin);
+        memory.renewed(&id("auto-a"), begin);
+        steps
+    };
+    let register = [Step::Register(id("auto-a"))];
+    let rows = [
+        ("the first look", [true, true], true, true),
+        ("as before", [true, true], true, false),
+        ("the acting one was started again, and has decided nothing yet", [true, true], false, true),
+        ("and still", [true, true], false, false),
+        ("it has", [true, true], true, true),
+        ("one is silent", [true, false], true, true),
+        ("and still is", [true, false], true, false),
+        ("the other one", [false, true], true, true),
+        ("both are back", [true, true], true, true),
+        ("as before", [true, true], true, false),
+    ];
+    for (what, answered, decided, told) in rows {
+        assert_eq!(look(answered, decided) == register, told, "{what}");
+    }
 }
 
 #[test]

@@ -58,8 +58,10 @@ pub struct Member {
     pub registered: bool,
     /// Whether its registration has ended: it is taken out unless it is registered again.
     pub lapsed: bool,
-    /// Whether some balancer that has answered does not know it, or has it in another state.
-    pub behind: bool,
+    /// Whether some balancer that has answered does not know it, or has its registration ended.
+    pub unknown: bool,
+    /// Whether some balancer that has answered has it in another state than `state`.
+    pub differs: bool,
 }
 
 impl Member {
@@ -67,6 +69,11 @@ impl Member {
     pub fn roles(&self) -> Vec<Role> {
         let roles = [(Role::Manager, self.manager), (Role::Worker, self.worker)];
         roles.into_iter().filter(|(_, has)| *has).map(|(role, _)| role).collect()
+    }
+
+    /// Whether all balancers that have answered have it, and in the same state.
+    pub fn is_agreed(&self) -> bool {
+        !self.unknown && !self.differs
     }
 
     /// Whether it is on its way out: it is not counted on any more.

@@ -108,7 +108,7 @@ fn a_stranger_with_the_prefix_is_never_stopped() {
 #[test]
 fn the_last_node_goes_and_a_request_brings_the_first() {
     let stage = Stage::start(&format!("{POLICY}, scale_to_zero: 1s"));
-    let scale = stage.scale(&stage.settings(true, ""));
+    let scale = stage.scale(&stage.settings(""));
     scale.stderr.wait_for("scaling 1 pools", |line| line.contains("scaling 1 pools").then_some(()));
     wait_until("no node is wanted", || stage.scaling()["wanted"] == json!(0));
     for round in 1..=2 {
