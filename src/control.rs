@@ -68,8 +68,8 @@ impl Control {
         let empty = || self.registry.snapshot().pools().any(|view| view.ready() == 0);
         let missing = || empty() || self.registry.awaits_addresses();
         let begun = tokio::time::Instant::now();
-        // Bounded, and once a process: nobody tells when a snapshot is published.
         while missing() && begun.elapsed() < START_PATIENCE {
+            // A short pause, bounded, once a process: what is missing may come by any of several ways.
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }

@@ -99,6 +99,7 @@ async fn load_is_sampled_and_decisions_are_posted() {
     assert!(board.read(&esb, Role::Worker).is_none());
     let service = Autoscaling::new(registry.clone(), metrics.clone(), board.clone(), Configured);
     tokio::spawn(async move { service.run().await });
+    // Paused time: it passes at once.
     let wait = |seconds| tokio::time::sleep(Duration::from_secs(seconds));
     wait(2).await;
     let idle = board.read(&esb, Role::Worker).expect("a decision each second");

@@ -60,6 +60,7 @@ pub(super) async fn follow(source: FileSource, rules: MemberRules, mut reporter:
                 }
             }
         }
+        // The rhythm that the operator has set: looking works on every file system and with every way to replace a file.
         tokio::time::sleep(source.every).await;
     }
 }

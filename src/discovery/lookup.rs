@@ -172,6 +172,7 @@ pub(super) async fn follow(source: DnsSource, resolver: Resolver, mut reporter: 
         if reporter.tell(answer.map(|good| good.found.members)).await.is_err() {
             return;
         }
+        // As long as the answer is good, or before another try.
         tokio::time::sleep(pause).await;
     }
 }

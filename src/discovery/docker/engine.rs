@@ -88,6 +88,7 @@ impl Engine {
             if std::mem::replace(&mut news, News::Failing) != News::Failing {
                 warn!("docker: the Engine does not answer, its containers stay members: {error}");
             }
+            // The pause between tries, which grows: nobody tells when an Engine answers again.
             tokio::time::sleep(jittered(retry.pause(), draws.draw())).await;
         }
     }
