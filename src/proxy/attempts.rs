@@ -11,6 +11,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 use smallvec::SmallVec;
 
+use super::on_trial::OnTrial;
 use super::route::{Route, Seen};
 use crate::health::passive::{Outcome, Recorder, Trial};
 use crate::member::Lease;
@@ -43,12 +44,21 @@ pub(super) struct Attempts {
     again: Option<usize>,
     /// Whether some attempt was over a new connection for that reason.
     tried_anew: bool,
-    /// Whether the member that has the session has failed, and another one was asked.
-    session_lost: bool,
+    /// What a failure of the member that has the session meant for it, if another one was asked then.
+    session: Option<Away>,
     /// Whether there was no connection to the member that was asked last: it is not worth asking again at once.
     refused: bool,
     /// The place of a retry in the pool's budget.
     pass: Option<RetryPass>,
+}
+
+/// Why a request of a session is asked of another member than the session's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Away {
+    /// It failed there. The session stays: the next request of it may fare better, or find out that the member is down.
+    Once,
+    /// There is no connection to the member, so the session moves.
+    Moved,
 }
 
 /// A request on a member.
@@ -64,31 +74,6 @@ struct Attempt {
     /// When it was given to the member; when its body was there, if that was later.
     began: Instant,
     reused: bool,
-}
-
-/// The trial of a member. If it ends without an outcome, whoever waits may be the next one: there need be no limit whose
-/// end would wake somebody.
-#[derive(Debug)]
-struct OnTrial {
-    /// `None` only while it ends.
-    trial: Option<Trial>,
-    queue: Arc<Queue>,
-}
-
-impl OnTrial {
-    /// Tells the outcome; see [`Trial::end`].
-    fn end(mut self, outcome: Outcome) -> bool {
-        self.trial.take().is_some_and(|trial| trial.end(outcome))
-    }
-}
-
-impl Drop for OnTrial {
-    fn drop(&mut self) {
-        // First the room, then the news of it.
-        if self.trial.take().is_some() {
-            self.queue.released();
-        }
-    }
 }
 
 /// A member that was chosen.
@@ -280,7 +265,7 @@ impl Attempts {
         }
         self.current = Some(Attempt {
             lease: Some(lease),
-            trial: trial.map(|trial| OnTrial { trial: Some(trial), queue: pool.queue.clone() }),
+            trial: trial.map(|trial| OnTrial::new(trial, pool.queue.clone())),
             recorder: member.recorder.clone(),
             index: member.index,
             began,
@@ -358,9 +343,8 @@ impl Attempts {
             Decision::Retry { .. } if self.count >= MAX_ATTEMPTS => false,
             Decision::Retry { place, pass } => {
                 self.pass = pass.or(self.pass.take());
-                if place == Place::Other && route.session_node() == Some(index) && !self.session_lost {
-                    self.session_lost = true;
-                    route.note_lost_session();
+                if place == Place::Other && route.session_node() == Some(index) {
+                    self.leave_session(route);
                 }
                 self.prepare(place, index, others);
                 true
@@ -370,6 +354,20 @@ impl Attempts {
                 false
             }
         }
+    }
+
+    /// Takes in that the member of the session has failed, and another one will be asked.
+    fn leave_session(&mut self, route: &Route) {
+        if self.refused && self.session != Some(Away::Moved) {
+            self.session = Some(Away::Moved);
+            route.note_moved("unreachable");
+        }
+        self.session.get_or_insert(Away::Once);
+    }
+
+    /// Whether this request is away from the member of its session, which stays there.
+    pub(super) fn away_once(&self) -> bool {
+        self.session == Some(Away::Once)
     }
 
     /// Says where the next attempt goes, after one on the node at `failed`.
@@ -455,46 +453,5 @@ async fn has_left(session: &mut Session) -> Box<Error> {
                 return e;
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::time::timeout;
-
-    use super::*;
-    use crate::config::{OutlierPolicy, QueuePolicy};
-    use crate::health::passive::Outliers;
-
-    /// The recorder of a member that is on trial.
-    fn on_trial() -> Arc<Recorder> {
-        let (policy, now) = (OutlierPolicy::default(), Instant::now());
-        let mut outliers = Outliers::new(policy, now);
-        outliers.retain([0, 1]);
-        let recorder = outliers.recorder(&0).unwrap().clone();
-        while !recorder.record(Outcome::GatewayError, Duration::ZERO) {}
-        assert!(outliers.decide(&0, now).is_some());
-        outliers.tick(now + policy.eject_for);
-        recorder
-    }
-
-    #[test]
-    fn a_trial_without_outcome_lets_the_next_one_try() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        runtime.block_on(async {
-            let wait = Duration::from_secs(5);
-            for outcome in [None, Some(Outcome::Good)] {
-                let (recorder, queue) = (on_trial(), Arc::new(Queue::new(QueuePolicy { length: 1, wait })));
-                let trial = OnTrial { trial: recorder.try_trial(), queue: queue.clone() };
-                let mut waits = std::pin::pin!(queue.wait(wait, |_| recorder.try_trial().into()));
-                assert!(timeout(wait / 2, &mut waits).await.is_err(), "one at a time");
-                match outcome {
-                    None => drop(trial),
-                    Some(outcome) => assert!(trial.end(outcome), "there is something to decide"),
-                }
-                // Time passes only when nobody has anything to do.
-                assert_eq!(waits.await.is_ok(), outcome.is_none(), "{outcome:?}");
-            }
-        });
     }
 }

@@ -166,6 +166,9 @@ impl Context {
             load::take_report(response, &view.pool, lease.node(), now);
         }
         self.attempts.answered(response.status.as_u16(), now, route, registry);
+        if self.attempts.away_once() {
+            route.answered_elsewhere(&response.headers);
+        }
     }
 
     /// Whether the request is tried again after an attempt that failed so.
@@ -178,9 +181,10 @@ impl Context {
         self.route.as_ref()?.view()?.pool.sessions.strip(headers)
     }
 
-    /// The cookie that keeps the session on the member which has answered.
+    /// The cookie that keeps the session on the member which has answered; none if the session is on another one, and
+    /// stays there.
     pub(super) fn affinity_cookie(&self) -> Option<&HeaderValue> {
-        let route = self.route.as_ref()?;
+        let route = self.route.as_ref().filter(|_| !self.attempts.away_once())?;
         route.view()?.pool.sessions.set_cookie(route.session, self.attempts.asked()?, self.secure)
     }
 

@@ -10,6 +10,7 @@ mod failure;
 mod harden;
 mod headers;
 mod load;
+mod on_trial;
 mod redirect;
 mod reply;
 mod route;

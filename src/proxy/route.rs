@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::HeaderValue;
-use http::header::COOKIE;
+use http::header::{COOKIE, SET_COOKIE};
+use http::{HeaderMap, HeaderValue};
 use pingora::http::RequestHeader;
 
 use super::attempts::Attempts;
@@ -183,10 +183,19 @@ impl Route {
         Some((&view.pool, view.members().get(position)?))
     }
 
-    /// Counts that the member which has the session failed, and the request goes elsewhere.
-    pub(super) fn note_lost_session(&self) {
+    /// Counts that the session moves after its member was chosen.
+    pub(super) fn note_moved(&self, why: &'static str) {
         if let Some(view) = self.view() {
-            view.pool.metrics.session_moved("failed");
+            view.pool.metrics.session_moved(why);
+        }
+    }
+
+    /// Takes in an answer to a request that was away from the member of its session. Where nodes make the cookies, the one
+    /// that has answered may have begun a session of its own, which the client will come with from now on.
+    pub(super) fn answered_elsewhere(&self, answer: &HeaderMap) {
+        let Some(Affinity::Route { cookie }) = self.view().map(|view| &view.pool.settings.affinity) else { return };
+        if sets_cookie(answer, cookie) {
+            self.note_moved("node");
         }
     }
 }
@@ -198,6 +207,15 @@ fn why_moved(view: &PoolView, node: usize) -> &'static str {
         None => "gone",
         Some(Standing::Maintenance) => "maintenance",
         Some(Standing::Down) => "down",
-        Some(_) => "failed",
+        // It was gone, and has come back: nobody has seen it up yet.
+        Some(_) => "joining",
     }
+}
+
+/// Whether an answer gives the client a cookie of that name.
+fn sets_cookie(answer: &HeaderMap, name: &str) -> bool {
+    answer.get_all(SET_COOKIE).iter().any(|cookie| {
+        let rest = cookie.as_bytes().trim_ascii_start().strip_prefix(name.as_bytes());
+        rest.is_some_and(|rest| rest.trim_ascii_start().starts_with(b"="))
+    })
 }

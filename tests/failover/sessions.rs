@@ -154,7 +154,8 @@ fn sessions_stay_when_others_crash_and_move_once_when_their_own_member_does() {
         wait_until("its request is on it", || elb.metrics().sum("carbon_elb_in_flight", &[("node", "w3")]) == 1.0);
         workers[2].kill();
         own[0].receive();
-        assert_eq!(moved(&elb, "failed"), 1.0, "{affinity}");
+        // It was asked again over a new connection, and there was none.
+        assert_eq!(moved(&elb, "unreachable"), 1.0, "{affinity}");
         // Some come before the probes have found out, and some after that.
         own[1].ask();
         assert_eq!(all_moved(&elb), 2.0, "{affinity}");
@@ -173,6 +174,34 @@ fn sessions_stay_when_others_crash_and_move_once_when_their_own_member_does() {
         wait_until("w3 gets a session", || Browser::begin(elb.web()).node == "w3");
         own.iter_mut().chain(&mut others).for_each(Browser::stays);
         assert_eq!(all_moved(&elb), own.len() as f64, "{affinity}");
+    }
+}
+
+#[test]
+fn a_request_that_fails_on_its_member_takes_no_session_with_it() {
+    for affinity in ["cookie", "route"] {
+        let dir = TempDir::new("keys");
+        let workers = Worker::several(2);
+        let pool = format!("affinity: {affinity}, retry: {{ try_timeout: 300ms, budget: 100% }}, outliers: off");
+        let topology = topology(&workers)
+            .servlet("scheme: http, health: { path: /services/Version }")
+            // The member is asked once, when it comes, and not while it is silent.
+            .worker_pool(&format!("{pool}, health: {{ interval: 1h, timeout: 1h, rise: 1, fall: 2 }}"))
+            .affinity(&format!("key_file: {}", key_file(&dir, "first")));
+        let elb = Elb::start(&topology);
+        wait_until_up(&elb, &workers);
+        let mut browser = Browser::begin(elb.web());
+        let (own, cookie) = (browser.node.clone(), browser.cookies.get(COOKIE).cloned());
+        let [member] = &workers.iter().filter(|worker| worker.id() == own).collect::<Vec<_>>()[..] else { panic!() };
+        member.freeze();
+        assert_ne!(browser.ask(), own, "{affinity}");
+        member.thaw();
+        assert_eq!(browser.cookies.get(COOKIE), cookie.as_ref(), "{affinity}");
+        // A node that makes its own cookies has begun another session.
+        let by_node = affinity == "route";
+        assert_eq!(browser.ask() != own, by_node, "{affinity}");
+        let counted = (moved(&elb, "node"), all_moved(&elb));
+        assert_eq!(counted, (f64::from(u8::from(by_node)), f64::from(u8::from(by_node))), "{affinity}");
     }
 }
 
