@@ -7,10 +7,9 @@ use ahash::AHashMap;
 
 use super::build::{Before, Builder, Outcome};
 use super::state::{ClusterState, Kept};
-use super::{Registry, Used, used};
+use super::{Files, Registry, Used, used};
 use crate::config::{Cluster, Config, Secret};
 use crate::ids::{ClusterName, Endpoint, NodeId};
-use crate::upstream::TrustStore;
 
 /// What a new configuration has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,14 +29,14 @@ impl Registry {
     /// their requests in flight and their sessions, and so do the pools. Requests that wait go on waiting, for the
     /// members that there are now. A node that comes and is probed gets requests after its first good probe.
     ///
-    /// `trust` is what nodes are verified with from now on; `None`: what they were verified with before.
+    /// `files` is what is in the files that it names; `None`: what was in them before.
     ///
     /// It costs about what the changed clusters have of nodes, and is not for the thread of a request.
-    pub fn apply(&self, config: Arc<Config>, trust: Option<Arc<TrustStore>>, now: Instant) -> Changes {
+    pub fn apply(&self, config: Arc<Config>, files: Option<Files>, now: Instant) -> Changes {
         let mut kept = self.kept.lock();
         let used_before = used(&kept);
-        let trust = trust.unwrap_or_else(|| kept.setup.trust.clone());
-        let next = kept.setup.next(config, trust, &self.metrics);
+        let files = files.unwrap_or_else(|| kept.setup.files());
+        let next = kept.setup.next(config, files, &self.metrics);
         let before = std::mem::replace(&mut kept.setup, next);
         let Kept { setup, clusters, numbers, .. } = &mut *kept;
         let states = std::mem::take(clusters).into_iter().zip(&before.config.clusters);

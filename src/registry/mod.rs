@@ -30,7 +30,7 @@ use tokio::sync::{Notify, watch};
 pub use self::apply::Changes;
 use self::build::{Builder, Numbers, Outcome};
 use self::managers::Managers;
-pub use self::setup::Setup;
+pub use self::setup::{Files, Setup};
 pub use self::shown::{ShownMember, ShownNode, ShownPool};
 pub use self::snapshot::Snapshot;
 use self::state::{Kept, NodeState};
