@@ -38,7 +38,8 @@ impl Registry {
         let files = files.unwrap_or_else(|| kept.setup.files());
         let next = kept.setup.next(config, files, &self.metrics);
         let before = std::mem::replace(&mut kept.setup, next);
-        let Kept { setup, clusters, numbers, .. } = &mut *kept;
+        let Kept { setup, clusters, numbers, gone, .. } = &mut *kept;
+        gone.tidy();
         let states = std::mem::take(clusters).into_iter().zip(&before.config.clusters);
         let mut known: AHashMap<&ClusterName, (ClusterState, &Cluster)> =
             states.map(|(state, cluster)| (&cluster.name, (state, cluster))).collect();
@@ -51,6 +52,7 @@ impl Registry {
             now,
             seed: self.seed,
             numbers,
+            gone,
             outcome: Outcome::default(),
         };
         for cluster in &setup.config.clusters {
@@ -58,11 +60,11 @@ impl Registry {
             let before = known.map(|(state, cluster)| Before { state, cluster, setup: &before, keys: keys_before });
             clusters.push(builder.cluster(cluster, before));
         }
-        let mut outcome = builder.outcome;
-        for (state, _) in known.into_values() {
-            outcome.abandoned.extend(state.pools.iter().flat_map(|pool| pool.waits()));
-            outcome.left.extend(state.nodes);
+        for (state, cluster) in known.into_values() {
+            builder.outcome.abandoned.extend(state.pools.iter().flat_map(|pool| pool.waits()));
+            state.nodes.into_iter().zip(&cluster.nodes).for_each(|(state, node)| builder.leaves(state, node));
         }
+        let outcome = builder.outcome;
         kept.tell(outcome.changes);
         self.publish(&mut kept, now);
         // After the snapshot: it says where to look.
