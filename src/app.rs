@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use log::{info, warn};
 use pingora::proxy::HttpProxy;
@@ -18,11 +17,12 @@ use tokio::sync::watch;
 
 use crate::admin::Admin;
 use crate::autoscale::{Autoscaling, Board, Configured};
+use crate::certificates::Certificates;
 use crate::classify::Classifier;
 use crate::config::{AccessLog, Affinity, Config, Listener, Secret};
 use crate::control::Control;
 use crate::edge::{
-    Answer, Answering, BindError, Drain, Edge, Entrance, Policy, Reception, Socket, TlsError, Unwatched, bind,
+    Always, Answer, Answering, BindError, Drain, Edge, Entrance, Policy, Reception, Socket, Unwatched, bind,
 };
 use crate::limits;
 use crate::listening::{Listening, server_conf};
@@ -42,10 +42,8 @@ const OPERATORS_PATIENCE: Duration = Duration::from_secs(60);
 pub enum StartError {
     /// An address cannot be listened on.
     Bind(BindError),
-    /// A listener's certificate or key cannot be used.
-    Tls(TlsError),
-    /// Certificates to verify nodes with cannot be used; one sentence each.
-    Trust(Vec<String>),
+    /// Certificates or keys of listeners, or certificates to verify nodes with, cannot be used; one sentence each.
+    Files(Vec<String>),
     /// The access log cannot be opened.
     AccessLog(AccessLog, io::Error),
     /// The metrics cannot be set up.
@@ -58,8 +56,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartError::Bind(e) => write!(f, "{e}"),
-            StartError::Tls(e) => write!(f, "{e}"),
-            StartError::Trust(problems) => write!(f, "{}", problems.join("\n")),
+            StartError::Files(problems) => write!(f, "{}", problems.join("\n")),
             StartError::AccessLog(AccessLog::File(path), e) => {
                 write!(f, "server.access_log: cannot open {}: {e}", path.display())
             }
@@ -75,12 +72,6 @@ impl std::error::Error for StartError {}
 impl From<BindError> for StartError {
     fn from(error: BindError) -> Self {
         StartError::Bind(error)
-    }
-}
-
-impl From<TlsError> for StartError {
-    fn from(error: TlsError) -> Self {
-        StartError::Tls(error)
     }
 }
 
@@ -144,11 +135,13 @@ impl App {
     ) -> Result<Self, StartError> {
         let threads = config.server.threads.unwrap_or_else(available_threads);
         let metrics = Arc::new(Metrics::new().map_err(|e| StartError::Metrics(e.to_string()))?);
-        let trust = TrustStore::load(&config, &TrustStore::default()).map_err(StartError::Trust)?;
+        let trust = TrustStore::load(&config, &TrustStore::default()).map_err(StartError::Files)?;
+        let certificates = Certificates::load(&config, &Certificates::default()).map_err(StartError::Files)?;
         let access = AccessWriter::open(&config.server.access_log, metrics.access_lines_lost().clone())
             .map_err(|e| StartError::AccessLog(config.server.access_log.clone(), e))?;
         let access = Arc::new(access);
         let mut setup = Setup::new(config, trust, &metrics);
+        setup.certificates = Arc::new(certificates);
         if let Some(classifier) = classifier {
             setup.classifier = Arc::new(classifier);
         }
@@ -194,13 +187,12 @@ impl App {
         shared: &Shared,
         edges: &mut [Vec<Entrance<HttpProxy<Proxy>>>],
     ) -> Result<Listening, StartError> {
-        let open = Listening::new(listener, edges.len(), &self.server.configuration, shared.clone())?;
+        let open = Listening::new(&listener.name, edges.len(), shared);
         for &address in &listener.bind {
             let sockets = bind(listener.name.as_str(), address, edges.len())?;
             self.note_open(sockets.first())?;
-            for ((socket, app), entrances) in sockets.into_iter().zip(open.proxies()).zip(edges.iter_mut()) {
-                let (reception, app) = (open.reception().clone(), app.clone());
-                entrances.push(Entrance { socket, reception, always_open: false, app });
+            for ((socket, host), entrances) in sockets.into_iter().zip(open.threads()).zip(edges.iter_mut()) {
+                entrances.push(Entrance { socket, host: host.clone(), always_open: false });
             }
         }
         Ok(open)
@@ -216,15 +208,14 @@ impl App {
         addresses: &[SocketAddr],
         answer: impl Answer + 'static,
     ) -> Result<(), StartError> {
-        let app = Arc::new(ArcSwap::from_pointee(Answering(answer)));
+        let app = Arc::new(Answering(answer));
         let policy = Arc::new(Policy::plain(OPERATORS_PATIENCE, Box::new(Unwatched)));
-        let reception = Arc::new(ArcSwap::from_pointee(Reception { tls: None, policy }));
+        let host = Arc::new(Always(Arc::new(Reception { tls: None, policy, app })));
         let mut entrances = Vec::new();
         for &address in addresses {
             for socket in bind(name, address, 1)? {
                 self.note_open(Some(&socket))?;
-                let (reception, app) = (reception.clone(), app.clone());
-                entrances.push(Entrance { socket, reception, always_open: true, app });
+                entrances.push(Entrance { socket, host: host.clone(), always_open: true });
             }
         }
         let opened = watch::Sender::new(true).subscribe();

@@ -24,11 +24,11 @@
 //! they are and who else is one, [`report`] reads what nodes say of themselves, and all tell the [`registry`], which is the
 //! only writer and publishes whole snapshots. [`membership`] adds the members that come and go to what the file says.
 //! [`admin`] shows the state to operators, and takes in what they want and who registers.
-//! [`control`] runs what reports to the registry. [`reload`] takes over another version of the configuration file; what of a
-//! listener may change while it is open is with [`listening`].
+//! [`control`] runs what reports to the registry. [`reload`] takes over another version of the configuration file, as one
+//! snapshot. [`listening`] reads there how a listener receives its connections now, with which of the [`certificates`].
 //!
-//! [`control`] runs what reports to the registry. [`reload`] takes over another version of the configuration file; what of a
-//! listener may change while it is open is with [`listening`].
+//! [`control`] runs what reports to the registry. [`reload`] takes over another version of the configuration file, as one
+//! snapshot. [`listening`] reads there how a listener receives its connections now, with which of the [`certificates`].
 //!
 //! # How many nodes there are
 //!
@@ -45,6 +45,7 @@ pub mod admin_services;
 pub mod affinity;
 pub mod app;
 pub mod autoscale;
+pub mod certificates;
 pub mod classify;
 pub mod cli;
 pub mod config;

@@ -1,6 +1,6 @@
 //! A node as the running program knows it: what it is busy with, and what operators have said of it.
 //!
-//! A [`Node`] lives as long as the node is configured. A new snapshot of the pools refers to the same nodes, so that
+//! A [`Node`] lives as long as the node is configured, or has requests. A new snapshot of the pools refers to the same nodes, so that
 //! counts survive every change around them.
 
 use std::sync::Arc;

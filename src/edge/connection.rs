@@ -18,24 +18,17 @@ use super::drain::Entered;
 use super::exchange::{EXCHANGE, Exchange};
 use super::policy::Policy;
 use super::watched::{Next, Watched};
-use super::{Acceptor, http2, prepare, proxy_protocol};
+use super::{Reception, http2, prepare, proxy_protocol};
 use crate::http1::Fault;
-
-/// What a connection is served with.
-pub(super) struct Service<A> {
-    pub(super) tls: Option<Acceptor>,
-    pub(super) policy: Arc<Policy>,
-    pub(super) app: Arc<A>,
-}
 
 /// Serves a connection from its first byte to its last.
 pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
     stream: TcpStream,
     peer: SocketAddr,
-    service: Arc<Service<A>>,
+    reception: Arc<Reception<A>>,
     entered: Entered,
 ) {
-    let policy = &service.policy;
+    let policy = &reception.policy;
     if let Err(e) = prepare(&stream) {
         return debug!("{peer}: {e}");
     }
@@ -45,11 +38,11 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
         Ok(Err(reason)) => return away(reason),
         Err(_) => return away("proxy_protocol_too_slow"),
     };
-    let _pass = match policy.gate.enter_connection(client.ip()) {
+    let _pass = match policy.gate.enter_connection(client.ip(), policy.connections) {
         Ok(pass) => pass,
         Err(reason) => return policy.watcher.turned_away(client, reason),
     };
-    let stream: Stream = match &service.tls {
+    let stream: Stream = match &reception.tls {
         None => Box::new(transport),
         Some(acceptor) => match timeout(policy.timeouts.handshake, acceptor.accept(transport)).await {
             Ok(Ok(stream)) => Box::new(stream),
@@ -61,9 +54,9 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
         },
     };
     if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
-        http2::serve(stream, client, &service, &entered).await;
+        http2::serve(stream, client, &reception, &entered).await;
     } else {
-        serve_http1(stream, client, &service, &entered).await;
+        serve_http1(stream, client, &reception, &entered).await;
     }
 }
 
@@ -98,10 +91,10 @@ async fn transport(
 async fn serve_http1<A: HttpServerApp + Send + Sync + 'static>(
     stream: Stream,
     client: SocketAddr,
-    service: &Service<A>,
+    reception: &Reception<A>,
     entered: &Entered,
 ) {
-    let (policy, shutdown) = (&service.policy, entered.watch());
+    let (policy, shutdown) = (&reception.policy, entered.watch());
     let exchange = Arc::new(Exchange::default());
     let mut left = policy.requests_per_connection;
     let mut stream = Box::new(Watched::http1(stream, entered.activity.clone(), policy.clone(), exchange.clone()));
@@ -118,7 +111,7 @@ async fn serve_http1<A: HttpServerApp + Send + Sync + 'static>(
         let mut session = ServerSession::new_http1(stream);
         session.set_keepalive(Some(policy.timeouts.idle.as_secs()));
         session.set_keepalive_reuses_remaining(left);
-        let served = EXCHANGE.scope(exchange.clone(), service.app.process_new_http(session, &shutdown)).await;
+        let served = EXCHANGE.scope(exchange.clone(), reception.app.process_new_http(session, &shutdown)).await;
         let Some((reusable, _)) = served.map(|reusable| reusable.consume()) else { return };
         entered.activity.end();
         // It is what the session was made of.

@@ -7,38 +7,22 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use ahash::AHashMap;
 use parking_lot::Mutex;
 
-use crate::config::ClientLimits;
-
-/// Counts what is open, and says no to more than is allowed.
+/// Counts what is open of a listener, and says no to more than is allowed. What is allowed may change: whoever enters says
+/// by what it goes.
 #[derive(Debug, Default)]
 pub struct Gate {
-    most_connections: Limit,
-    most_per_client: Limit,
-    most_requests: Limit,
     connections: AtomicUsize,
     requests: AtomicUsize,
     clients: Mutex<AHashMap<IpAddr, usize>>,
 }
 
-/// A limit that may change.
-#[derive(Debug)]
-struct Limit(AtomicUsize);
-
-impl Limit {
-    fn set(&self, most: Option<usize>) {
-        self.0.store(most.unwrap_or(usize::MAX), Ordering::Relaxed);
-    }
-
-    /// `None`: there is none. So much of anything as could be counted is none either.
-    fn get(&self) -> Option<usize> {
-        Some(self.0.load(Ordering::Relaxed)).filter(|&most| most != usize::MAX)
-    }
-}
-
-impl Default for Limit {
-    fn default() -> Self {
-        Limit(AtomicUsize::new(usize::MAX))
-    }
+/// How many connections there may be; `None`: any number.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Connections {
+    /// Of all clients together.
+    pub in_all: Option<usize>,
+    /// Of one client.
+    pub of_client: Option<usize>,
 }
 
 /// An open connection, for as long as it lives.
@@ -54,28 +38,17 @@ pub(super) struct ConnectionPass {
 pub struct RequestPass(Option<Arc<Gate>>);
 
 impl Gate {
-    /// A gate with these limits.
-    pub fn new(limits: &ClientLimits) -> Self {
-        let gate = Gate::default();
-        gate.set_limits(limits);
-        gate
-    }
-
-    /// Goes by these limits from here on. What is open stays open, and counts as far as it was counted before.
-    pub fn set_limits(&self, limits: &ClientLimits) {
-        self.most_connections.set(limits.connections);
-        self.most_per_client.set(limits.connections_per_client);
-        self.most_requests.set(limits.requests);
-    }
-
     /// Lets a connection of `client` in, or says why not.
-    pub(super) fn enter_connection(self: &Arc<Self>, client: IpAddr) -> Result<ConnectionPass, &'static str> {
+    pub(super) fn enter_connection(
+        self: &Arc<Self>,
+        client: IpAddr,
+        most: Connections,
+    ) -> Result<ConnectionPass, &'static str> {
         let client = one_client(client);
-        if !enter(&self.connections, self.most_connections.get()) {
+        if !enter(&self.connections, most.in_all) {
             return Err("too_many_connections");
         }
-        let most_per_client = self.most_per_client.get();
-        if let Some(most) = most_per_client {
+        if let Some(most) = most.of_client {
             let mut clients = self.clients.lock();
             let open = clients.entry(client).or_default();
             if *open >= most {
@@ -84,12 +57,11 @@ impl Gate {
             }
             *open += 1;
         }
-        Ok(ConnectionPass { gate: self.clone(), client: most_per_client.map(|_| client) })
+        Ok(ConnectionPass { gate: self.clone(), client: most.of_client.map(|_| client) })
     }
 
-    /// Lets a request in; `None` if there are too many.
-    pub fn enter_request(self: &Arc<Self>) -> Option<RequestPass> {
-        let most = self.most_requests.get();
+    /// Lets a request in; `None` if there are `most` already.
+    pub fn enter_request(self: &Arc<Self>, most: Option<usize>) -> Option<RequestPass> {
         if most.is_none() {
             return Some(RequestPass(None));
         }
@@ -142,28 +114,20 @@ impl Drop for RequestPass {
 mod tests {
     use super::*;
 
-    fn gate(connections: Option<usize>, per_client: Option<usize>, requests: Option<usize>) -> Arc<Gate> {
-        let gate = Gate::default();
-        gate.most_connections.set(connections);
-        gate.most_per_client.set(per_client);
-        gate.most_requests.set(requests);
-        Arc::new(gate)
-    }
+    const NO_LIMIT: Connections = Connections { in_all: None, of_client: None };
 
     #[test]
     fn limits_change_while_connections_and_requests_are_open() {
-        let gate = gate(None, None, None);
+        let gate = Arc::new(Gate::default());
         let ip: IpAddr = "192.0.2.1".parse().unwrap();
-        let (before, request) = (gate.enter_connection(ip), gate.enter_request());
-        gate.most_connections.set(Some(2));
-        gate.most_per_client.set(Some(1));
-        gate.most_requests.set(Some(1));
-        let second = gate.enter_connection(ip);
+        let (before, request) = (gate.enter_connection(ip, NO_LIMIT), gate.enter_request(None));
+        let most = Connections { in_all: Some(2), of_client: Some(1) };
+        let second = gate.enter_connection(ip, most);
         assert!(second.is_ok(), "the first was not counted for its client");
-        assert_eq!(gate.enter_connection(ip).err(), Some("too_many_connections"));
-        let counted = gate.enter_request();
-        assert!(counted.is_some() && gate.enter_request().is_none());
-        gate.most_per_client.set(None);
+        assert_eq!(gate.enter_connection(ip, most).err(), Some("too_many_connections"));
+        let counted = gate.enter_request(Some(1));
+        assert!(counted.is_some() && gate.enter_request(Some(1)).is_none());
+        assert!(gate.enter_connection(ip, NO_LIMIT).is_ok() && gate.enter_request(None).is_some());
         drop((before, request, second, counted));
         assert_eq!(gate.connections.load(Ordering::Relaxed), 0);
         assert_eq!(gate.requests.load(Ordering::Relaxed), 0);
@@ -172,15 +136,15 @@ mod tests {
 
     #[test]
     fn connections_are_bounded_in_all_and_for_each_client() {
-        let gate = gate(Some(3), Some(2), None);
+        let (gate, most) = (Arc::new(Gate::default()), Connections { in_all: Some(3), of_client: Some(2) });
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
-        let first = gate.enter_connection(ip("192.0.2.1")).unwrap();
-        let _second = gate.enter_connection(ip("192.0.2.1")).unwrap();
-        assert_eq!(gate.enter_connection(ip("192.0.2.1")).err(), Some("too_many_connections_of_client"));
-        let third = gate.enter_connection(ip("192.0.2.2")).unwrap();
-        assert_eq!(gate.enter_connection(ip("192.0.2.3")).err(), Some("too_many_connections"));
+        let first = gate.enter_connection(ip("192.0.2.1"), most).unwrap();
+        let _second = gate.enter_connection(ip("192.0.2.1"), most).unwrap();
+        assert_eq!(gate.enter_connection(ip("192.0.2.1"), most).err(), Some("too_many_connections_of_client"));
+        let third = gate.enter_connection(ip("192.0.2.2"), most).unwrap();
+        assert_eq!(gate.enter_connection(ip("192.0.2.3"), most).err(), Some("too_many_connections"));
         drop(first);
-        assert!(gate.enter_connection(ip("192.0.2.1")).is_ok(), "given back, also after a refusal");
+        assert!(gate.enter_connection(ip("192.0.2.1"), most).is_ok(), "given back, also after a refusal");
         drop(third);
         assert_eq!(gate.clients.lock().len(), 1, "who has no connection takes no memory");
     }
@@ -195,12 +159,11 @@ mod tests {
 
     #[test]
     fn requests_are_bounded() {
-        let limited = gate(None, None, Some(1));
-        let pass = limited.enter_request();
-        assert!(pass.is_some() && limited.enter_request().is_none());
+        let gate = Arc::new(Gate::default());
+        let pass = gate.enter_request(Some(1));
+        assert!(pass.is_some() && gate.enter_request(Some(1)).is_none());
         drop(pass);
-        assert!(limited.enter_request().is_some());
-        let free = gate(None, None, None);
-        assert!((0..100).map(|_| free.enter_request()).collect::<Vec<_>>().iter().all(Option::is_some));
+        assert!(gate.enter_request(Some(1)).is_some());
+        assert!((0..100).map(|_| gate.enter_request(None)).collect::<Vec<_>>().iter().all(Option::is_some));
     }
 }

@@ -12,7 +12,7 @@ use pingora::protocols::http::v2::server::{H2Accept, H2Options, HttpSession, han
 use pingora::protocols::{Digest, Stream};
 use tokio::sync::watch;
 
-use super::connection::Service;
+use super::Reception;
 use super::drain::Entered;
 use super::exchange::{EXCHANGE, Exchange};
 use super::policy::Policy;
@@ -44,10 +44,10 @@ const HEADER_SLACK: usize = 64 << 10;
 pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
     stream: Stream,
     client: SocketAddr,
-    service: &Arc<Service<A>>,
+    reception: &Arc<Reception<A>>,
     entered: &Entered,
 ) {
-    let policy = &service.policy;
+    let policy = &reception.policy;
     let digest = Arc::new(Digest {
         ssl_digest: stream.get_ssl_digest(),
         timing_digest: stream.get_timing_digest(),
@@ -83,7 +83,7 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
         match accepted {
             Ok(Some(H2Accept::Session(session))) => {
                 left = left.map(|left| left.saturating_sub(1));
-                spawn(session, client, service.clone(), entered.watch(), Active::new(&active));
+                spawn(session, client, reception.clone(), entered.watch(), Active::new(&active));
             }
             Ok(Some(H2Accept::Rejected)) => {
                 policy.watcher.refused(client, Fault::Http2Malformed, &[]);
@@ -119,15 +119,15 @@ fn options(policy: &Policy) -> H2Options {
 fn spawn<A: HttpServerApp + Send + Sync + 'static>(
     session: HttpSession,
     client: SocketAddr,
-    service: Arc<Service<A>>,
+    reception: Arc<Reception<A>>,
     shutdown: watch::Receiver<bool>,
     active: Active,
 ) {
     tokio::spawn(async move {
         let exchange = Arc::new(Exchange::default());
         let session = ServerSession::new_http2(session);
-        let served = EXCHANGE.scope(exchange.clone(), service.app.process_new_http(session, &shutdown));
-        let policy = &service.policy;
+        let served = EXCHANGE.scope(exchange.clone(), reception.app.process_new_http(session, &shutdown));
+        let policy = &reception.policy;
         tokio::select! {
             biased;
             _ = served => {}

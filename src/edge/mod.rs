@@ -13,7 +13,6 @@ mod http2;
 mod policy;
 pub mod proxy_protocol;
 mod socket;
-mod tls;
 mod watched;
 
 use std::net::SocketAddr;
@@ -21,7 +20,6 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use log::{debug, error};
 use pingora::apps::HttpServerApp;
@@ -31,13 +29,14 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use crate::certificates::Acceptor;
+
 pub use answer::{Answer, Answering};
 pub use drain::Drain;
 pub use exchange::Exchange;
-pub use gate::{Gate, RequestPass, one_client};
+pub use gate::{Connections, Gate, RequestPass, one_client};
 pub use policy::{Policy, Timeouts, Unwatched, Watcher};
 pub use socket::{BACKLOG, BindError, Socket, bind};
-pub use tls::{Acceptor, TlsError};
 
 /// The pause after a failed `accept`, so that "too many open files" does not become a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -45,25 +44,40 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A connection that is silent for so long is asked whether its client is still there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
-/// A socket, and what serves the connections that come in on it.
+/// A socket, and who receives the connections that come in on it.
 pub struct Entrance<A> {
     /// The socket, not yet in a runtime.
     pub socket: Socket,
-    /// How its clients are received from now on.
-    pub reception: Arc<ArcSwap<Reception>>,
+    /// Says how they are received.
+    pub host: Arc<dyn Host<A>>,
     /// Whether connections are let in when there are too many: operators must get in while clients flood.
     pub always_open: bool,
-    /// What serves the requests of connections from now on.
-    pub app: Arc<ArcSwap<A>>,
 }
 
-/// How the clients of a listener are received. It may change while the listener is open, for connections that come later.
-#[derive(Debug)]
-pub struct Reception {
+/// How a connection is received, from its first byte to its last.
+pub struct Reception<A> {
     /// TLS, or `None` for clear text.
     pub tls: Option<Acceptor>,
-    /// How they are treated.
+    /// How its client is treated.
     pub policy: Arc<Policy>,
+    /// What serves its requests.
+    pub app: Arc<A>,
+}
+
+/// Says how connections are received. That may change while a listener is open.
+pub trait Host<A>: Send + Sync {
+    /// How a connection is received that is accepted now. It is asked on the thread that will serve the connection, for
+    /// each one, and must not block.
+    fn reception(&self) -> Arc<Reception<A>>;
+}
+
+/// A host that never changes its mind.
+pub struct Always<A>(pub Arc<Reception<A>>);
+
+impl<A: Send + Sync> Host<A> for Always<A> {
+    fn reception(&self) -> Arc<Reception<A>> {
+        self.0.clone()
+    }
 }
 
 /// The entrances that one thread serves.
@@ -114,20 +128,19 @@ impl<A: HttpServerApp + Send + Sync + 'static> Service for Edge<A> {
 }
 
 async fn accept_until_drain<A: HttpServerApp + Send + Sync + 'static>(entrance: Entrance<A>, drain: Arc<Drain>) {
-    let Entrance { socket, reception, always_open, app } = entrance;
+    let Entrance { socket, host, always_open } = entrance;
     let name = socket.name().to_owned();
     let listener = match TcpListener::from_std(socket.into_listener()) {
         Ok(listener) => listener,
         Err(e) => return error!("{name}: cannot accept connections: {e}"),
     };
     let enter = |stream, client| {
-        let Reception { tls, policy } = &**reception.load();
+        let reception = host.reception();
         match drain.enter(always_open) {
             Some(entered) => {
-                let service = connection::Service { tls: tls.clone(), policy: policy.clone(), app: app.load_full() };
-                tokio::spawn(connection::serve(stream, client, Arc::new(service), entered));
+                tokio::spawn(connection::serve(stream, client, reception, entered));
             }
-            None => policy.watcher.turned_away(client, "too_many_connections_in_all"),
+            None => reception.policy.watcher.turned_away(client, "too_many_connections_in_all"),
         }
     };
     let mut draining = drain.watch();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::gate::Gate;
+use super::gate::{Connections, Gate};
 use crate::config::Listener;
 use crate::http1::{Fault, HeadLimits};
 
@@ -48,6 +48,8 @@ pub struct Policy {
     /// Who begins its connections with a PROXY protocol header. If anybody does, everybody must.
     pub proxy_protocol: Vec<IpNet>,
     /// How many connections there may be.
+    pub connections: Connections,
+    /// Counts them.
     pub gate: Arc<Gate>,
     /// Learns of refusals.
     pub watcher: Box<dyn Watcher>,
@@ -70,6 +72,7 @@ impl Policy {
             requests_per_connection: limits.requests_per_connection,
             streams: limits.streams,
             proxy_protocol: listener.origin.proxy_protocol.clone(),
+            connections: Connections { in_all: limits.connections, of_client: limits.connections_per_client },
             gate,
             watcher,
         }
@@ -86,6 +89,7 @@ impl Policy {
             requests_per_connection: None,
             streams: 100,
             proxy_protocol: Vec::new(),
+            connections: Connections::default(),
             gate: Arc::default(),
             watcher,
         }

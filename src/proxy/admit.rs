@@ -86,7 +86,8 @@ impl Proxy {
         if !listener.access.admits(client.ip) {
             return Err(Refused::new(403, "client_not_allowed"));
         }
-        let pass = self.gate.enter_request().ok_or(Refused { retry_after: Some(1), ..TOO_MANY_REQUESTS })?;
+        let pass = self.gate.enter_request(listener.limits.requests);
+        let pass = pass.ok_or(Refused { retry_after: Some(1), ..TOO_MANY_REQUESTS })?;
         if request.version == Version::HTTP_2 {
             check_http2(&listener.limits, request)?;
         }

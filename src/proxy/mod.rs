@@ -82,7 +82,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// The proxy behind a listener, which lets in as many requests as `gate` does. `None` if the registry's configuration
+    /// The proxy behind a listener, whose requests `gate` counts. `None` if the registry's configuration
     /// has no such listener.
     pub fn new(name: ListenerName, gate: Arc<Gate>, shared: Shared) -> Option<Self> {
         let Shared { registry, observed, drain } = shared;

@@ -7,10 +7,9 @@ use ahash::AHashMap;
 
 use super::build::{Before, Builder, Outcome};
 use super::state::{ClusterState, Kept};
-use super::{Registry, Used, used};
+use super::{Files, Registry, Used, used};
 use crate::config::{Cluster, Config, Secret};
 use crate::ids::{ClusterName, Endpoint, NodeId};
-use crate::upstream::TrustStore;
 
 /// What a new configuration has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,16 +29,17 @@ impl Registry {
     /// their requests in flight and their sessions, and so do the pools. Requests that wait go on waiting, for the
     /// members that there are now. A node that comes and is probed gets requests after its first good probe.
     ///
-    /// `trust` is what nodes are verified with from now on; `None`: what they were verified with before.
+    /// `files` is what is in the files that it names; `None`: what was in them before.
     ///
     /// It costs about what the changed clusters have of nodes, and is not for the thread of a request.
-    pub fn apply(&self, config: Arc<Config>, trust: Option<Arc<TrustStore>>, now: Instant) -> Changes {
+    pub fn apply(&self, config: Arc<Config>, files: Option<Files>, now: Instant) -> Changes {
         let mut kept = self.kept.lock();
         let used_before = used(&kept);
-        let trust = trust.unwrap_or_else(|| kept.setup.trust.clone());
-        let next = kept.setup.next(config, trust, &self.metrics);
+        let files = files.unwrap_or_else(|| kept.setup.files());
+        let next = kept.setup.next(config, files, &self.metrics);
         let before = std::mem::replace(&mut kept.setup, next);
-        let Kept { setup, clusters, numbers, .. } = &mut *kept;
+        let Kept { setup, clusters, numbers, gone, .. } = &mut *kept;
+        gone.tidy();
         let states = std::mem::take(clusters).into_iter().zip(&before.config.clusters);
         let mut known: AHashMap<&ClusterName, (ClusterState, &Cluster)> =
             states.map(|(state, cluster)| (&cluster.name, (state, cluster))).collect();
@@ -52,6 +52,7 @@ impl Registry {
             now,
             seed: self.seed,
             numbers,
+            gone,
             outcome: Outcome::default(),
         };
         for cluster in &setup.config.clusters {
@@ -59,11 +60,11 @@ impl Registry {
             let before = known.map(|(state, cluster)| Before { state, cluster, setup: &before, keys: keys_before });
             clusters.push(builder.cluster(cluster, before));
         }
-        let mut outcome = builder.outcome;
-        for (state, _) in known.into_values() {
-            outcome.abandoned.extend(state.pools.iter().flat_map(|pool| pool.waits()));
-            outcome.left.extend(state.nodes);
+        for (state, cluster) in known.into_values() {
+            builder.outcome.abandoned.extend(state.pools.iter().flat_map(|pool| pool.waits()));
+            state.nodes.into_iter().zip(&cluster.nodes).for_each(|(state, node)| builder.leaves(state, node));
         }
+        let outcome = builder.outcome;
         kept.tell(outcome.changes);
         self.publish(&mut kept, now);
         // After the snapshot: it says where to look.

@@ -8,6 +8,7 @@ use std::time::Instant;
 use ahash::AHashMap;
 
 use super::agent_check;
+use super::gone::Gone;
 use super::setup::Setup;
 use super::state::{ClusterState, NodeState, PoolState};
 use crate::affinity::OwnCookies;
@@ -46,6 +47,7 @@ pub(super) struct Builder<'a> {
     pub(super) now: Instant,
     pub(super) seed: u64,
     pub(super) numbers: &'a mut Numbers,
+    pub(super) gone: &'a mut Gone,
     /// What has come of it besides.
     pub(super) outcome: Outcome,
 }
@@ -94,8 +96,7 @@ impl Builder<'_> {
     pub(super) fn cluster(&mut self, cluster: &Cluster, before: Option<Before<'_>>) -> ClusterState {
         let Some(before) = before else {
             let rules = Arc::new(TenantRules::new(&cluster.tenants));
-            let nodes = cluster.nodes.iter().map(|node| NodeState::new(cluster, node, self.numbers.node(), None));
-            let nodes = nodes.collect();
+            let nodes = cluster.nodes.iter().map(|node| self.new_node(cluster, node, None)).collect();
             return self.finish(cluster, rules, nodes, &mut Pools::new(), None);
         };
         if self.is_unchanged(cluster, &before) {
@@ -141,7 +142,7 @@ impl Builder<'_> {
         let mut known: AHashMap<&NodeId, (NodeState, &Node)> = known.collect();
         let mut node = |node: &Node| {
             let Some((mut state, old_node)) = known.remove(&node.id) else {
-                return NodeState::new(cluster, node, self.numbers.node(), Some(self.now));
+                return self.new_node(cluster, node, Some(self.now));
             };
             same_routes &= old_node.route == node.route;
             let moved = state.reconfigure((old, old_node), (cluster, node), self.now);
@@ -153,8 +154,23 @@ impl Builder<'_> {
             state
         };
         let nodes = cluster.nodes.iter().map(&mut node).collect();
-        self.outcome.left.extend(known.into_values().map(|(state, _)| state));
+        known.into_values().for_each(|(state, node)| self.leaves(state, node));
         (nodes, same_routes)
+    }
+
+    /// A node that comes; `joins`: while others of its cluster serve.
+    fn new_node(&mut self, cluster: &Cluster, node: &Node, joins: Option<Instant>) -> NodeState {
+        let mut state = NodeState::new(cluster, node, self.numbers.node(), joins);
+        if let Some(before) = self.gone.back(&cluster.name, node) {
+            state.continues(before, self.now);
+        }
+        state
+    }
+
+    /// A node that goes.
+    pub(super) fn leaves(&mut self, state: NodeState, node: &Node) {
+        self.gone.leaves(&state.node, node);
+        self.outcome.left.push(state);
     }
 
     fn finish(

@@ -10,6 +10,7 @@
 
 mod apply;
 mod build;
+mod gone;
 mod managers;
 mod setup;
 mod shown;
@@ -29,8 +30,9 @@ use tokio::sync::{Notify, watch};
 
 pub use self::apply::Changes;
 use self::build::{Builder, Numbers, Outcome};
+use self::gone::Gone;
 use self::managers::Managers;
-pub use self::setup::Setup;
+pub use self::setup::{Files, Setup};
 pub use self::shown::{ShownMember, ShownNode, ShownPool};
 pub use self::snapshot::Snapshot;
 use self::state::{Kept, NodeState};
@@ -98,7 +100,7 @@ impl Registry {
     /// `own_keys`. Time counts from `now`; `seed` is what the random numbers of the pools begin with.
     pub fn new(setup: Setup, metrics: Arc<Metrics>, own_keys: Vec<Secret>, now: Instant, seed: u64) -> Self {
         let clock = Clock::new(now);
-        let mut numbers = Numbers::default();
+        let (mut numbers, mut gone) = (Numbers::default(), Gone::default());
         let mut builder = Builder {
             keys: apply::keys(&setup.config, &own_keys),
             setup: &setup,
@@ -107,6 +109,7 @@ impl Registry {
             now,
             seed,
             numbers: &mut numbers,
+            gone: &mut gone,
             outcome: Outcome::default(),
         };
         let config = setup.config.clone();
@@ -115,7 +118,7 @@ impl Registry {
         let shown = clusters.iter_mut().zip(config.clusters.iter().enumerate());
         shown.for_each(|(state, cluster)| _ = state.show(cluster, &Managers::default(), now));
         let published = ArcSwap::from_pointee(Snapshot::new(0, &setup, &clusters));
-        let kept = Mutex::new(Kept { setup, clusters, numbers, untold: Vec::new(), ticked: now });
+        let kept = Mutex::new(Kept { setup, clusters, numbers, gone, untold: Vec::new(), ticked: now });
         let (news, applied) = (Notify::new(), watch::Sender::new(0));
         let registry = Registry { metrics, clock, own_keys, seed, kept, published, news, applied };
         registry.show_all_nodes(&registry.kept.lock());

@@ -1,4 +1,4 @@
-//! What requests read: everything that they are routed by, as of one moment.
+//! What connections and requests read: everything that they are received and routed by, as of one moment.
 
 use std::sync::Arc;
 
@@ -9,12 +9,12 @@ use crate::ids::{ClusterName, Endpoint, Role};
 use crate::pool::PoolView;
 use crate::tenant::TenantRules;
 
-/// Everything that a request is routed by, as of one moment.
+/// Everything that a connection is received by and a request is routed by, as of one moment.
 #[derive(Debug)]
 pub struct Snapshot {
     /// Grows with every publication.
     pub generation: u64,
-    /// What the configuration says of requests.
+    /// What the configuration says of connections and requests.
     pub setup: Setup,
     clusters: Vec<ClusterPools>,
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::agent_check;
 use super::build::Numbers;
+use super::gone::Gone;
 use super::managers::Managers;
 use super::setup::Setup;
 use super::{Ejection, NodeKey};
@@ -27,6 +28,7 @@ pub(super) struct Kept {
     /// As the configuration of `setup` has them.
     pub(super) clusters: Vec<ClusterState>,
     pub(super) numbers: Numbers,
+    pub(super) gone: Gone,
     /// Changes that the next tick tells of.
     pub(super) untold: Vec<Ejection>,
     /// When the last tick was.
@@ -256,6 +258,12 @@ impl NodeState {
             agent: AgentState::default(),
             identity: crate::affinity::member_identity(&cluster.name, &node.id),
         }
+    }
+
+    /// Goes on with the requests of a node that had left and was the same. Whether it serves is to be found out anew.
+    pub(super) fn continues(&mut self, before: Arc<Node>, now: Instant) {
+        self.node = before;
+        self.count_sessions_left(now);
     }
 
     /// Goes by other settings of the node and its cluster. What was found out about another place is forgotten. Returns

@@ -1,6 +1,7 @@
 //! Members come and go; requests keep what they began with.
 
 mod apply;
+mod gone;
 mod managers;
 
 use std::path::Path;

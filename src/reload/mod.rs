@@ -1,8 +1,9 @@
 //! Takes over another version of the configuration file while the balancer runs.
 //!
 //! Everything that can go wrong is found out before anything is changed: the file is read and checked, what it would
-//! change is compared with what a running balancer can change, and certificates and keys are read. Then it is applied, the
-//! routing as one snapshot. If something is wrong with it, all stays as it was.
+//! change is compared with what a running balancer can change, and certificates and keys are read. Then it is applied as
+//! one snapshot, which connections and requests read: routing, limits and certificates. If something is wrong with it, all
+//! stays as it was.
 
 mod watch;
 
@@ -15,13 +16,13 @@ use log::{debug, error, info, warn};
 use parking_lot::Mutex;
 
 pub use self::watch::watch;
+use crate::certificates::Certificates;
 use crate::config::diff::{Difference, What, diff};
 use crate::config::{self, Config, Problem};
-use crate::edge::Acceptor;
-use crate::listening::{Listening, idle_connections, server_conf};
+use crate::listening::Listening;
 use crate::membership::Membership;
 use crate::observe::metrics::Metrics;
-use crate::registry::Registry;
+use crate::registry::{Files, Registry};
 use crate::upstream::TrustStore;
 
 /// What wants the file to be read again.
@@ -111,9 +112,7 @@ struct Prepared {
     config: Arc<Config>,
     differences: Vec<Difference>,
     warnings: Vec<String>,
-    trust: Arc<TrustStore>,
-    /// For each of the open listeners.
-    tls: Vec<Option<Acceptor>>,
+    files: Files,
 }
 
 impl Reloader {
@@ -165,55 +164,27 @@ impl Reloader {
         if !needs_restart.is_empty() {
             return Err(Refused::NeedsRestart(needs_restart));
         }
-        let mut problems = Vec::new();
-        let mut tls = Vec::new();
-        for open in &self.listening {
-            // None was removed, or the reload would have been refused.
-            let listener = loaded.config.listeners.iter().find(|listener| listener.name == *open.name());
-            match listener.map(|listener| open.read_tls(listener)) {
-                Some(Ok((acceptor, changed))) => {
-                    tls.push(acceptor);
-                    let path = format!("listeners.{}.tls", open.name());
-                    differences.extend(changed.then(|| content(path)));
-                }
-                Some(Err(e)) => problems.push(format!("listeners.{}.tls: {e}", open.name())),
-                None => {}
-            }
-        }
-        let before = self.registry.snapshot().setup.trust.clone();
-        let trust = TrustStore::load(&loaded.config, &before).unwrap_or_else(|told| {
-            problems.extend(told);
-            TrustStore::default()
-        });
-        if !problems.is_empty() {
-            return Err(Refused::Bad(problems));
-        }
-        differences.extend(trust.changed(&before).map(|file| content(file.display().to_string())));
+        let before = self.registry.snapshot().setup.files();
+        let files = read_files(&loaded.config, &before).map_err(Refused::Bad)?;
+        let shown = files.certificates.changed(&before.certificates, &loaded.config);
+        differences.extend(shown.map(|listener| content(format!("listeners.{listener}.tls"))));
+        differences.extend(files.trust.changed(&before.trust).map(|file| content(file.display().to_string())));
         let warnings = loaded.warnings.iter().map(in_file).collect();
-        Ok(Prepared { config: Arc::new(loaded.config), differences, warnings, trust: Arc::new(trust), tls })
+        Ok(Prepared { config: Arc::new(loaded.config), differences, warnings, files })
     }
 
     fn take_over(&self, current: &mut Current, prepared: Prepared) -> Done {
-        let Prepared { config, differences, warnings, trust, tls } = prepared;
+        let Prepared { config, differences, warnings, files } = prepared;
         if differences.is_empty() && *config == *current.config {
             return Done { differences, warnings, configuration: current.count };
         }
-        let idle_before = idle_connections(&current.config);
         current.config = config;
         current.count += 1;
         let now = Instant::now();
-        let publish = |effective| self.registry.apply(effective, Some(trust), now);
+        self.listening.iter().for_each(|open| open.prepare(&current.config));
+        let publish = |effective| self.registry.apply(effective, Some(files), now);
         self.membership.reload(current.config.clone(), now, publish);
-        for (open, tls) in self.listening.iter().zip(tls) {
-            let listener = current.config.listeners.iter().find(|listener| listener.name == *open.name());
-            if let Some(listener) = listener {
-                open.renew(listener, tls);
-            }
-        }
-        if idle_connections(&current.config) != idle_before {
-            let conf = Arc::new(server_conf(&current.config));
-            self.listening.iter().for_each(|open| open.renew_proxies(&conf));
-        }
+        self.listening.iter().for_each(|open| open.clear(&current.config));
         self.metrics.configuration_loaded(current.count, SystemTime::now());
         Done { differences, warnings, configuration: current.count }
     }
@@ -245,6 +216,17 @@ impl Reloader {
             }
         };
         self.metrics.reloaded(word);
+    }
+}
+
+/// Reads the files that a configuration names.
+///
+/// # Errors
+/// Every one that cannot be used, one sentence each.
+fn read_files(config: &Config, before: &Files) -> Result<Files, Vec<String>> {
+    match (Certificates::load(config, &before.certificates), TrustStore::load(config, &before.trust)) {
+        (Ok(certificates), Ok(trust)) => Ok(Files { trust: Arc::new(trust), certificates: Arc::new(certificates) }),
+        (certificates, trust) => Err([certificates.err(), trust.err()].into_iter().flatten().flatten().collect()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is promised when workers crash, hang, are restarted or are full: real processes, killed with real signals, under
 //! load. What the clients sent, what the balancer counted and what the nodes wrote down is held against each other.
 
+mod at_once;
 mod backups;
 mod crashes;
 mod hanging;

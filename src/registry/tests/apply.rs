@@ -10,7 +10,7 @@ use crate::queue::{Queue, Try};
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A configuration with these nodes and settings of the worker pool.
-fn with(nodes: &[&str], settings: &str) -> String {
+pub(super) fn with(nodes: &[&str], settings: &str) -> String {
     let nodes: String = nodes.iter().map(|node| format!("{{ {node} }}, ")).collect();
     format!(
         "
@@ -21,11 +21,11 @@ clusters: {{ esb: {{ product: esb, hosts: {{ worker: ['*'] }}, nodes: [{nodes}],
     )
 }
 
-const ONE: &str = "id: wk-1, host: 192.0.2.1";
-const TWO: &str = "id: wk-2, host: 192.0.2.2";
-const THREE: &str = "id: wk-3, host: 192.0.2.3";
+pub(super) const ONE: &str = "id: wk-1, host: 192.0.2.1";
+pub(super) const TWO: &str = "id: wk-2, host: 192.0.2.2";
+pub(super) const THREE: &str = "id: wk-3, host: 192.0.2.3";
 
-fn apply(registry: &Registry, yaml: &str) -> Changes {
+pub(super) fn apply(registry: &Registry, yaml: &str) -> Changes {
     registry.apply(Arc::new(config(yaml)), None, Instant::now())
 }
 
@@ -34,7 +34,7 @@ pub(super) fn key(registry: &Registry, id: &str) -> NodeKey {
     registry.node(&name("esb"), &name(id)).unwrap_or_else(|| panic!("there is no {id}"))
 }
 
-fn probe(registry: &Registry, id: &str, good: bool) {
+pub(super) fn probe(registry: &Registry, id: &str, good: bool) {
     let key = key(registry, id);
     let config = registry.config();
     let node = config.clusters[0].nodes.iter().find(|node| node.id.as_str() == id).unwrap();
@@ -44,13 +44,13 @@ fn probe(registry: &Registry, id: &str, good: bool) {
 }
 
 /// A registry with nodes that are up.
-fn up(nodes: &[&str], settings: &str) -> Registry {
+pub(super) fn up(nodes: &[&str], settings: &str) -> Registry {
     let registry = registry(&with(nodes, settings));
     registry.config().clusters[0].nodes.iter().for_each(|node| probe(&registry, node.id.as_str(), true));
     registry
 }
 
-fn view(snapshot: &Snapshot) -> &PoolView {
+pub(super) fn view(snapshot: &Snapshot) -> &PoolView {
     snapshot.pool(0, None, Role::Worker, Endpoint::Servlet).unwrap()
 }
 

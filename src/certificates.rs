@@ -1,8 +1,9 @@
-//! TLS towards clients, in its plain form.
+//! What listeners show to clients that speak TLS: their certificates and keys, read once for each configuration.
 
 use std::fmt;
 use std::sync::Arc;
 
+use ahash::AHashMap;
 use pingora::protocols::IO;
 use pingora::protocols::tls::SslStream;
 use pingora::protocols::tls::server::handshake;
@@ -10,10 +11,17 @@ use pingora::tls::error::ErrorStack;
 use pingora::tls::hash::hmac_sha256;
 use pingora::tls::ssl::{AlpnError, SslAcceptor, SslFiletype, SslMethod, select_next_proto};
 
-use crate::config::ListenerTls;
+use crate::config::{Config, ListenerTls};
+use crate::ids::ListenerName;
 
 /// HTTP/2 first, then HTTP/1.1, in the form of RFC 7301.
 const PROTOCOLS: &[u8] = b"\x02h2\x08http/1.1";
+
+/// The certificates of all listeners that have one.
+#[derive(Debug, Default)]
+pub struct Certificates {
+    acceptors: AHashMap<ListenerName, Acceptor>,
+}
 
 /// Does the handshakes of a listener.
 #[derive(Clone)]
@@ -25,7 +33,7 @@ pub struct Acceptor {
 
 /// A certificate or key that cannot be used.
 #[derive(Debug)]
-pub struct TlsError {
+struct TlsError {
     file: String,
     what: &'static str,
     source: ErrorStack,
@@ -43,12 +51,50 @@ impl std::error::Error for TlsError {
     }
 }
 
+impl Certificates {
+    /// Reads the files that `config` names. A listener whose files hold what they did in `before` is taken from there:
+    /// sessions of TLS go on with the one that they began with.
+    ///
+    /// # Errors
+    /// Every listener whose files cannot be used, one sentence each.
+    pub fn load(config: &Config, before: &Certificates) -> Result<Self, Vec<String>> {
+        let mut certificates = Certificates::default();
+        let mut problems = Vec::new();
+        for listener in &config.listeners {
+            let Some(tls) = &listener.tls else { continue };
+            match Acceptor::load(tls) {
+                Ok(read) => {
+                    let known = before.of(&listener.name).filter(|known| known.is_same(&read)).cloned();
+                    certificates.acceptors.insert(listener.name.clone(), known.unwrap_or(read));
+                }
+                Err(e) => problems.push(format!("listeners.{}.tls: {e}", listener.name)),
+            }
+        }
+        if problems.is_empty() { Ok(certificates) } else { Err(problems) }
+    }
+
+    /// What does the handshakes of a listener; `None` if it speaks clear text.
+    pub fn of(&self, listener: &ListenerName) -> Option<&Acceptor> {
+        self.acceptors.get(listener)
+    }
+
+    /// The listeners of `config` that are in both and show something else than in `before`.
+    pub fn changed<'c>(
+        &'c self,
+        before: &'c Certificates,
+        config: &'c Config,
+    ) -> impl Iterator<Item = &'c ListenerName> {
+        let names = config.listeners.iter().map(|listener| &listener.name);
+        names.filter(|name| self.of(name).zip(before.of(name)).is_some_and(|(now, then)| !now.is_same(then)))
+    }
+}
+
 impl Acceptor {
     /// Reads certificate and key.
     ///
     /// # Errors
     /// A file cannot be read, is not PEM, or the key is not the certificate's.
-    pub fn load(tls: &ListenerTls) -> Result<Self, TlsError> {
+    fn load(tls: &ListenerTls) -> Result<Self, TlsError> {
         let (certificate, key) = (tls.certificate.display(), tls.key.display());
         let failed = |file: &dyn fmt::Display, what| {
             let file = file.to_string();
@@ -78,7 +124,7 @@ impl Acceptor {
     }
 
     /// Does the server's side of a handshake.
-    pub(super) async fn accept<S: IO>(&self, stream: S) -> pingora::Result<SslStream<S>> {
+    pub(crate) async fn accept<S: IO>(&self, stream: S) -> pingora::Result<SslStream<S>> {
         handshake(&self.acceptor, stream).await
     }
 }
