@@ -9,10 +9,8 @@ use pingora::protocols::Stream;
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
 use super::exchange::Exchange;
+use super::spare;
 use crate::http1::{Chunks, Fault, Framing, Head, HeadLimits, HeadScanner, Rewrite};
-
-/// What is read at a time while a header is waited for.
-const READ: usize = 4096;
 
 /// Stands between the stream and the framework.
 #[derive(Debug)]
@@ -137,11 +135,14 @@ impl Framer {
 
     /// Reads more of a header, or of whatever the client sends.
     pub(super) fn poll_more(&mut self, stream: &mut Stream, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.buffer.reserve(READ);
+        if self.buffer.is_empty() {
+            self.buffer = spare::take();
+        }
+        self.buffer.reserve(spare::SIZE);
         let outcome = pin!(stream.read_buf(&mut self.buffer)).poll(context);
         if self.buffer.is_empty() {
             // A connection that says nothing holds no memory for what it might say.
-            self.buffer = BytesMut::new();
+            spare::give_back(std::mem::take(&mut self.buffer));
         }
         outcome
     }

@@ -10,9 +10,11 @@ mod exchange;
 mod framer;
 mod gate;
 mod http2;
+mod outgoing;
 mod policy;
 pub mod proxy_protocol;
 mod socket;
+mod spare;
 mod watched;
 
 use std::net::SocketAddr;

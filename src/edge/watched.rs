@@ -21,6 +21,7 @@ use tokio::time::{Instant, Sleep};
 use super::drain::Activity;
 use super::exchange::{BODY_GRACE, Exchange, allowance};
 use super::framer::Framer;
+use super::outgoing::Outgoing;
 use super::policy::Policy;
 use crate::http1::Fault;
 
@@ -47,6 +48,8 @@ pub(super) struct Watched {
     activity: Arc<Activity>,
     policy: Arc<Policy>,
     protocol: Protocol,
+    /// HTTP/1 only: in HTTP/2 the framework puts frames together by itself.
+    outgoing: Outgoing,
     /// For reads: kept, since setting it again costs less than making it.
     timer: Option<Pin<Box<Sleep>>>,
     /// Set while the client takes nothing.
@@ -93,7 +96,8 @@ impl Watched {
     }
 
     fn new(inner: Stream, activity: Arc<Activity>, policy: Arc<Policy>, protocol: Protocol) -> Self {
-        Watched { inner, activity, policy, protocol, timer: None, writing: None, lingering: None }
+        let outgoing = Outgoing::default();
+        Watched { inner, activity, policy, protocol, outgoing, timer: None, writing: None, lingering: None }
     }
 
     /// Waits for the next request of an HTTP/1 connection.
@@ -191,6 +195,12 @@ impl Watched {
         expired(&mut self.writing, deadline, context).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
+    /// Sends what was written so far.
+    fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.outgoing.poll_send(&mut self.inner, context))?;
+        Pin::new(&mut self.inner).poll_flush(context)
+    }
+
     /// Reads what an HTTP/1 client still sends, and forgets it, until the client ends too.
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Protocol::Http1(http1) = &self.protocol else { return Poll::Ready(()) };
@@ -255,17 +265,23 @@ impl AsyncRead for Watched {
 
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.inner).poll_write(context, bytes);
+        let watched = &mut *self;
+        let outcome = match watched.protocol {
+            Protocol::Http1(_) => watched.outgoing.poll_write(&mut watched.inner, context, bytes),
+            Protocol::Http2 => Pin::new(&mut watched.inner).poll_write(context, bytes),
+        };
         self.written(outcome, context)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let outcome = Pin::new(&mut self.inner).poll_flush(context);
+        let outcome = self.poll_send(context);
         self.written(outcome, context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.lingering.is_none() {
+            let outcome = self.poll_send(context);
+            ready!(self.written(outcome, context))?;
             let outcome = Pin::new(&mut self.inner).poll_shutdown(context);
             ready!(self.written(outcome, context))?;
         }
@@ -277,6 +293,11 @@ impl AsyncWrite for Watched {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let Protocol::Http1(_) = self.protocol {
+            // What waits goes first, and small pieces wait.
+            let first = slices.iter().find(|slice| !slice.is_empty());
+            return self.poll_write(context, first.map_or(&[][..], |slice| &**slice));
+        }
         let outcome = Pin::new(&mut self.inner).poll_write_vectored(context, slices);
         self.written(outcome, context)
     }
