@@ -3,141 +3,91 @@
 //! A request only formats its line and hands it over. If the writer cannot follow, lines are dropped and counted: a full
 //! disk or a slow terminal must not slow down requests.
 
+use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, Write};
-use std::net::IpAddr;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::io::{self, Write};
+use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use log::error;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use prometheus::IntCounter;
-use serde::{Serialize, Serializer};
 
+pub use super::line::Entry;
 use crate::config::AccessLog;
-use crate::origin::Client;
 
-/// Lines that may wait for the writer.
-const QUEUE: usize = 16_384;
+/// Bytes of lines that may wait for the writer; some 16,000 lines.
+const MOST: usize = 8 << 20;
+
+/// How long lines may wait for others.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Bytes of memory for lines that are kept for the next ones.
+const KEPT: usize = 128 << 10;
 
 /// How long the end of the process waits for the writer, and how often it looks.
 const CLOSE: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
-/// What became of a request.
-#[derive(Debug, Serialize)]
-pub struct Entry<'a> {
-    /// When the header had been read.
-    #[serde(serialize_with = "rfc3339")]
-    pub time: SystemTime,
-    /// The listener's name.
-    pub listener: &'a str,
-    /// The address of the client, and its port if that is known.
-    pub client: Option<Client>,
-    /// The trusted proxy that told of the client.
-    pub via: Option<IpAddr>,
-    /// The request method.
-    pub method: &'a str,
-    /// Host and port as the client sent them.
-    #[serde(serialize_with = "lossy")]
-    pub host: &'a [u8],
-    /// The path as the client sent it, without the query, which may hold secrets.
-    #[serde(serialize_with = "lossy")]
-    pub path: &'a [u8],
-    /// `HTTP/1.1` or `HTTP/2.0`.
-    pub protocol: &'a str,
-    /// The status that the client got; 0 if it got none.
-    pub status: u16,
-    /// Bytes of the body that the client got.
-    pub bytes: usize,
-    /// Bytes of the body that the client sent.
-    pub received: usize,
-    /// The cluster, if the request was for one.
-    pub cluster: Option<&'a str>,
-    /// The role, if the request was for one.
-    pub role: Option<&'a str>,
-    /// The class of the path.
-    pub class: Option<&'a str>,
-    /// The tenant that the path names.
-    pub tenant: Option<&'a str>,
-    /// The node that was asked last.
-    pub node: Option<&'a str>,
-    /// How many times a node was asked.
-    pub attempts: usize,
-    /// Whether the connection to the node was used before.
-    pub reused: Option<bool>,
-    /// Until the node was connected, in milliseconds.
-    #[serde(serialize_with = "milliseconds")]
-    pub connect_ms: Option<Duration>,
-    /// Until the node's header was there, in milliseconds.
-    #[serde(serialize_with = "milliseconds")]
-    pub first_byte_ms: Option<Duration>,
-    /// Until all was done, in milliseconds.
-    #[serde(serialize_with = "milliseconds")]
-    pub total_ms: Option<Duration>,
-    /// Why no node was asked, or why none could answer.
-    pub reason: Option<&'a str>,
-}
-
-impl Default for Entry<'_> {
-    /// A request of which nothing is known.
-    fn default() -> Self {
-        Entry {
-            time: SystemTime::UNIX_EPOCH,
-            listener: "",
-            client: None,
-            via: None,
-            method: "",
-            host: b"",
-            path: b"",
-            protocol: "",
-            status: 0,
-            bytes: 0,
-            received: 0,
-            cluster: None,
-            role: None,
-            class: None,
-            tenant: None,
-            node: None,
-            attempts: 0,
-            reused: None,
-            connect_ms: None,
-            first_byte_ms: None,
-            total_ms: None,
-            reason: None,
-        }
-    }
-}
-
-fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&humantime::format_rfc3339_micros(*time))
-}
-
-fn lossy<S: Serializer>(bytes: &&[u8], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&String::from_utf8_lossy(bytes))
-}
-
-fn milliseconds<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    match time {
-        // Microseconds are as fine as these clocks are worth.
-        Some(time) => serializer.serialize_f64((time.as_secs_f64() * 1e6).round() / 1e3),
-        None => serializer.serialize_none(),
-    }
-}
-
-/// What the writer is told.
-enum Message {
-    Line(Vec<u8>),
-    Close,
-}
-
 /// The sender's side of the log.
 #[derive(Debug)]
 pub struct AccessWriter {
-    queue: Option<SyncSender<Message>>,
+    /// `None`: nobody wants lines.
+    queue: Option<Arc<Queue>>,
     lost: IntCounter,
     writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Lines on their way to the writer.
+#[derive(Debug, Default)]
+struct Queue {
+    /// The lock is taken for a copy of a line, or to take them all.
+    waiting: Mutex<Waiting>,
+    news: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    lines: Vec<u8>,
+    /// Whether the writer waits for a line, rather than for some to come together.
+    idle: bool,
+    closing: bool,
+}
+
+impl Queue {
+    /// Hands a line over; `false` if there are too many.
+    fn push(&self, line: &[u8]) -> bool {
+        let mut waiting = self.waiting.lock();
+        if waiting.lines.len() + line.len() > MOST || waiting.closing {
+            return false;
+        }
+        waiting.lines.extend_from_slice(line);
+        let idle = std::mem::take(&mut waiting.idle);
+        drop(waiting);
+        if idle {
+            self.news.notify_one();
+        }
+        true
+    }
+
+    /// Waits for lines, and exchanges `taken`, which is empty, for them. `false`: there will be no more.
+    fn take(&self, taken: &mut Vec<u8>) -> bool {
+        let mut waiting = self.waiting.lock();
+        while waiting.lines.is_empty() && !waiting.closing {
+            waiting.idle = true;
+            self.news.wait(&mut waiting);
+        }
+        // Lines that come together are written together; and requests need not wake the writer meanwhile.
+        self.news.wait_while_for(&mut waiting, |waiting| !waiting.closing, PAUSE);
+        std::mem::swap(&mut waiting.lines, taken);
+        !waiting.closing
+    }
+}
+
+thread_local! {
+    /// Where a thread puts its lines together.
+    static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 impl AccessWriter {
@@ -151,7 +101,8 @@ impl AccessWriter {
             AccessLog::Stdout => Box::new(io::stdout()),
             AccessLog::File(path) => Box::new(open_for_append(path)?),
         };
-        let (queue, lines) = sync_channel(QUEUE);
+        let queue = Arc::new(Queue::default());
+        let lines = queue.clone();
         let writer =
             std::thread::Builder::new().name("access-log".to_owned()).spawn(move || write_lines(&lines, sink))?;
         Ok(AccessWriter { queue: Some(queue), lost, writer: Mutex::new(Some(writer)) })
@@ -162,13 +113,15 @@ impl AccessWriter {
         self.queue.is_some()
     }
 
-    /// Hands a line to the writer, or drops and counts it if the queue is full.
+    /// Hands a line to the writer, or drops and counts it if too many wait.
     pub fn write(&self, entry: &Entry<'_>) {
         let Some(queue) = &self.queue else { return };
-        let mut line = Vec::with_capacity(512);
-        let written = serde_json::to_writer(&mut line, entry);
-        line.push(b'\n');
-        if written.is_err() || queue.try_send(Message::Line(line)).is_err() {
+        let handed_over = LINE.with_borrow_mut(|line| {
+            line.clear();
+            entry.write_to(line);
+            queue.push(line)
+        });
+        if !handed_over {
             self.lost.inc();
         }
     }
@@ -177,14 +130,9 @@ impl AccessWriter {
     /// should read the log may have stopped reading.
     pub fn close(&self) {
         let (Some(queue), Some(writer)) = (&self.queue, self.writer.lock().take()) else { return };
+        queue.waiting.lock().closing = true;
+        queue.news.notify_one();
         let deadline = Instant::now() + CLOSE;
-        let mut told = queue.try_send(Message::Close);
-        while let Err(TrySendError::Full(message)) = told
-            && Instant::now() < deadline
-        {
-            std::thread::park_timeout(LOOK_AGAIN);
-            told = queue.try_send(message);
-        }
         while !writer.is_finished() && Instant::now() < deadline {
             std::thread::park_timeout(LOOK_AGAIN);
         }
@@ -200,9 +148,8 @@ fn open_for_append(path: &std::path::Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).open(path)
 }
 
-/// Writes lines until it is told to close; flushes whenever there is nothing to do.
-fn write_lines(messages: &Receiver<Message>, sink: Box<dyn Write + Send>) {
-    let mut sink = BufWriter::with_capacity(64 * 1024, sink);
+/// Writes lines until the log is closed.
+fn write_lines(queue: &Queue, mut sink: Box<dyn Write + Send>) {
     let mut failing = false;
     let mut note = |outcome: io::Result<()>| match outcome {
         Ok(()) => failing = false,
@@ -212,58 +159,20 @@ fn write_lines(messages: &Receiver<Message>, sink: Box<dyn Write + Send>) {
             error!("cannot write the access log: {e}");
         }
     };
-    loop {
-        let message = match messages.try_recv() {
-            Err(TryRecvError::Empty) => {
-                note(sink.flush());
-                messages.recv().unwrap_or(Message::Close)
-            }
-            Err(TryRecvError::Disconnected) => Message::Close,
-            Ok(message) => message,
-        };
-        match message {
-            Message::Line(line) => note(sink.write_all(&line)),
-            Message::Close => break,
-        }
+    let mut lines = Vec::new();
+    let mut open = true;
+    while open {
+        open = queue.take(&mut lines);
+        note(sink.write_all(&lines).and_then(|()| sink.flush()));
+        lines.clear();
+        lines.shrink_to(KEPT);
     }
-    note(sink.flush());
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::line::tests::entry;
     use super::*;
-
-    fn entry() -> Entry<'static> {
-        Entry {
-            listener: "web",
-            client: Some(Client { ip: [192, 0, 2, 7].into(), port: Some(4711), via: None }),
-            method: "GET",
-            host: b"esb.example.com",
-            path: b"/services/\xffecho\"",
-            protocol: "HTTP/1.1",
-            status: 200,
-            bytes: 12,
-            cluster: Some("esb"),
-            role: Some("worker"),
-            class: Some("service"),
-            node: Some("wk-1"),
-            attempts: 1,
-            reused: Some(true),
-            connect_ms: Some(Duration::from_micros(250)),
-            total_ms: Some(Duration::from_micros(1_234)),
-            ..Entry::default()
-        }
-    }
-
-    #[test]
-    fn lines_are_json_whatever_the_client_sent() {
-        let line = serde_json::to_value(entry()).unwrap();
-        assert_eq!(line["time"], "1970-01-01T00:00:00.000000Z");
-        assert_eq!(line["path"], "/services/\u{fffd}echo\"");
-        assert_eq!(line["connect_ms"], 0.25);
-        assert_eq!(line["total_ms"], 1.234);
-        assert_eq!(line["client"], "192.0.2.7:4711");
-    }
 
     #[test]
     fn every_line_is_on_disk_after_close() {
@@ -277,5 +186,20 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert_eq!(text.lines().count() as u64 + lost.get(), 1_000);
+    }
+
+    #[test]
+    fn what_is_too_much_to_wait_is_lost_and_nothing_else() {
+        let (queue, line) = (Queue::default(), [b'x'; 1 << 10]);
+        let pushed = (0..MOST / line.len() + 5).filter(|_| queue.push(&line)).count();
+        let mut taken = Vec::new();
+        assert!(queue.take(&mut taken));
+        assert_eq!((pushed, taken.len()), (MOST / line.len(), MOST));
+        assert!(queue.push(&line));
+        queue.waiting.lock().closing = true;
+        assert!(!queue.push(&line), "nobody would write it");
+        taken.clear();
+        assert!(!queue.take(&mut taken));
+        assert_eq!(taken.len(), line.len());
     }
 }

@@ -169,7 +169,9 @@ mod tests {
                 total_ms: Some(std::time::Duration::from_millis(300)),
                 ..Default::default()
             };
-            serde_json::to_string(&entry).unwrap() + "\n"
+            let mut text = Vec::new();
+            entry.write_to(&mut text);
+            String::from_utf8(text).unwrap()
         };
         let log = [line(9, "esb", "a"), line(7, "esb", "b"), line(8, "other", "a"), line(6, "esb", "")].concat();
         let selected = Selected { cluster: Some("esb".to_owned()), role: Some("worker".to_owned()) };
