@@ -4,6 +4,8 @@
 //! neither; a value may be missing. What has other bytes in its value than RFC 6265 allows (beyond ASCII all are) is no
 //! cookie, and the ones around it are read all the same.
 
+use smallvec::SmallVec;
+
 /// Cookies of one request that are looked at; Tomcat takes no more either (`maxCookieCount`).
 pub const MOST_COOKIES: usize = 200;
 
@@ -16,8 +18,19 @@ pub fn values<'h, 'n>(
 where
     'h: 'n,
 {
-    let cookies = headers.into_iter().flat_map(|header| header.split(|&byte| byte == b';')).take(MOST_COOKIES);
+    let cookies = headers.into_iter().flat_map(cookies).take(MOST_COOKIES);
     cookies.filter_map(move |cookie| value(cookie, name.as_bytes()))
+}
+
+/// What stands between the semicolons of a header.
+fn cookies(header: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut left = Some(header);
+    std::iter::from_fn(move || {
+        let rest = left?;
+        let (cookie, behind) = rest.split_at(memchr::memchr(b';', rest).unwrap_or(rest.len()));
+        left = behind.strip_prefix(b";");
+        Some(cookie)
+    })
 }
 
 /// What is left of a `Cookie` header.
@@ -26,22 +39,25 @@ pub enum Stripped {
     /// The cookie was not there: the header stays as it is.
     Unchanged,
     /// The header is to have this value.
-    Rest(Vec<u8>),
+    Rest(Rest),
     /// Nothing is left: the header is to be taken out.
     Nothing,
 }
 
+/// A value that is in the making.
+pub(super) type Rest = SmallVec<[u8; 512]>;
+
 /// Takes all cookies whose name `is_one` out of the value of a `Cookie` header, malformed ones too, and leaves the others
-/// as they are, byte for byte, with the separators between them. It allocates only if there is something to take out.
+/// as they are, byte for byte, with the separators between them. It allocates only if much is left.
 ///
 /// A semicolon ends a cookie even in quotes, as RFC 6265 has it.
 pub fn without(header: &[u8], is_one: impl Fn(&[u8]) -> bool) -> Stripped {
     let is_named = |cookie: &[u8]| is_one(split(cookie).0);
-    if !header.split(|&byte| byte == b';').any(is_named) {
+    if !cookies(header).any(is_named) {
         return Stripped::Unchanged;
     }
-    let mut rest = Vec::with_capacity(header.len());
-    for cookie in header.split(|&byte| byte == b';').filter(|cookie| !is_named(cookie)) {
+    let mut rest = SmallVec::new();
+    for cookie in cookies(header).filter(|cookie| !is_named(cookie)) {
         if rest.is_empty() {
             // The space in front of it belonged to a separator that is gone.
             rest.extend_from_slice(cookie.trim_ascii_start());
@@ -66,7 +82,7 @@ fn value<'h>(cookie: &'h [u8], name: &[u8]) -> Option<&'h [u8]> {
 
 /// Name and value, without the space around them.
 fn split(cookie: &[u8]) -> (&[u8], &[u8]) {
-    let at = cookie.iter().position(|&byte| byte == b'=').unwrap_or(cookie.len());
+    let at = memchr::memchr(b'=', cookie).unwrap_or(cookie.len());
     let (name, value) = cookie.split_at(at);
     (name.trim_ascii(), value.strip_prefix(b"=").unwrap_or_default().trim_ascii())
 }
@@ -123,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_cookie_is_taken_out_and_the_others_stay_as_they_are() {
-        let rest = |text: &str| Stripped::Rest(text.as_bytes().to_vec());
+        let rest = |text: &str| Stripped::Rest(Rest::from_slice(text.as_bytes()));
         for (header, expected) in [
             ("a=1; b=2", Stripped::Unchanged),
             ("xELB=1; ELBx=2; a=ELB; elb=3", Stripped::Unchanged),
@@ -141,7 +157,11 @@ mod tests {
         ] {
             assert_eq!(without(header.as_bytes(), is_elb), expected, "{header:?}");
         }
-        assert_eq!(without(b"ELB=1; a=\xff\x80", is_elb), Stripped::Rest(b"a=\xff\x80".to_vec()), "no UTF-8 either");
+        assert_eq!(
+            without(b"ELB=1; a=\xff\x80", is_elb),
+            Stripped::Rest(Rest::from_slice(b"a=\xff\x80")),
+            "no UTF-8 either"
+        );
     }
 
     proptest! {

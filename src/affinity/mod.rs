@@ -17,7 +17,7 @@ mod token;
 pub use self::cookie::CookieAffinity;
 pub use self::hash::{Source, hash, hash_of_text, member_identity};
 pub use self::header::{MOST_COOKIES, Stripped, values, without};
-pub use self::own::OwnCookies;
+pub use self::own::{CookieValues, OwnCookies};
 pub use self::route::RouteTable;
 pub use self::token::{TokenTable, TokenText};
 

@@ -1,16 +1,18 @@
 //! The cookies of our own, which are no business of the nodes.
 
-use ahash::AHashSet;
-use bytes::Bytes;
 use http::HeaderValue;
 use http::header::{COOKIE, HeaderMap};
+use smallvec::SmallVec;
 
 use super::header::{Stripped, without};
 use crate::config::{Affinity, Cluster};
 
+/// Values of `Cookie` headers; HTTP/1 allows one.
+pub type CookieValues = SmallVec<[HeaderValue; 1]>;
+
 /// The names of all affinity cookies of a cluster. A browser sends the cookies of all its pools to each of them.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct OwnCookies(AHashSet<Box<[u8]>>);
+pub struct OwnCookies(Vec<Box<[u8]>>);
 
 impl OwnCookies {
     /// Those of all pools of a cluster: of both roles, with and without a tenant partition.
@@ -22,23 +24,30 @@ impl OwnCookies {
         let partitions = || cluster.tenants.partitions.iter().map(|partition| Some(&partition.name));
         let pools = || std::iter::once(None).chain(partitions());
         let names = cookies.flat_map(|cookie| pools().map(|partition| cookie.in_partition(partition).name));
-        OwnCookies(names.map(|name| name.into_bytes().into_boxed_slice()).collect())
+        let mut names: Vec<_> = names.map(|name| name.into_bytes().into_boxed_slice()).collect();
+        names.sort_unstable();
+        names.dedup();
+        OwnCookies(names)
     }
 
-    /// The values of the `Cookie` headers without these cookies. `None` if none of them is there: then nothing was
-    /// allocated.
-    pub fn strip(&self, headers: &HeaderMap) -> Option<Vec<HeaderValue>> {
+    /// There are a few, and comparing them costs less than a hash.
+    fn has(&self, name: &[u8]) -> bool {
+        self.0.iter().any(|own| **own == *name)
+    }
+
+    /// The values of the `Cookie` headers without these cookies. `None` if none of them is there.
+    pub fn strip(&self, headers: &HeaderMap) -> Option<CookieValues> {
         let values = || headers.get_all(COOKIE).into_iter();
-        let mut kept: Option<Vec<HeaderValue>> = None;
+        let mut kept: Option<CookieValues> = None;
         for (position, value) in values().enumerate() {
-            match (without(value.as_bytes(), |name| self.0.contains(name)), &mut kept) {
+            match (without(value.as_bytes(), |name| self.has(name)), &mut kept) {
                 (Stripped::Unchanged, None) => {}
                 (Stripped::Unchanged, Some(kept)) => kept.push(value.clone()),
                 (stripped, kept) => {
                     let kept = kept.get_or_insert_with(|| values().take(position).cloned().collect());
                     if let Stripped::Rest(rest) = stripped {
                         // It is a part of a value that was one.
-                        kept.extend(HeaderValue::from_maybe_shared(Bytes::from(rest)));
+                        kept.extend(HeaderValue::from_bytes(&rest));
                     }
                 }
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 use http::header::{COOKIE, HeaderMap};
 
-use crate::affinity::{CookieAffinity, Found, OwnCookies, RouteTable, Source, hash};
+use crate::affinity::{CookieAffinity, CookieValues, Found, OwnCookies, RouteTable, Source, hash};
 use crate::config::{Affinity, HashKey, Node, Secret};
 use crate::ids::{ClusterName, Name, Role};
 
@@ -115,7 +115,7 @@ impl Sessions {
 
     /// The values of the `Cookie` headers for a node, if they are not those of the request: without the affinity cookies of
     /// the cluster, whichever pool they are for.
-    pub fn strip(&self, headers: &HeaderMap) -> Option<Vec<HeaderValue>> {
+    pub fn strip(&self, headers: &HeaderMap) -> Option<CookieValues> {
         self.own.strip(headers)
     }
 }

@@ -13,6 +13,7 @@ use super::attempts::{AttemptFailed, Attempts, NoMember};
 use super::route::Route;
 use super::terms::Terms;
 use super::{headers, load};
+use crate::affinity::CookieValues;
 use crate::edge::{Exchange, RequestPass};
 use crate::ids::{ClusterName, Endpoint, Role, Scheme};
 use crate::observe::access::Entry;
@@ -177,7 +178,7 @@ impl Context {
     }
 
     /// The cookies for the node, if they are not those of the request.
-    pub(super) fn without_affinity_cookie(&self, headers: &HeaderMap) -> Option<Vec<HeaderValue>> {
+    pub(super) fn without_affinity_cookie(&self, headers: &HeaderMap) -> Option<CookieValues> {
         self.route.as_ref()?.view()?.pool.sessions.strip(headers)
     }
 
