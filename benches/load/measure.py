@@ -2,10 +2,12 @@
 
 import os
 import re
+import time
+from collections import Counter
 
 from generators import Held, fixed_count
 from peers import Running
-from processes import Failed, find
+from processes import Failed, find, run
 
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -61,22 +63,30 @@ def memory(peer, path, scenario, setting, folder, count, busy):
 
 
 def instructions(peer, path, scenario, setting, folder):
-    """User instructions for a request, from two runs under callgrind with different numbers of requests."""
-    valgrind = find("valgrind")
-
-    def total(count):
-        out = f"{folder}/callgrind-{count}.out"
-        running = Running(peer, path, scenario, setting, f"{folder}/callgrind-{count}",
-                          (valgrind, "--tool=callgrind", f"--callgrind-out-file={out}", "-q"), 180)
-        try:
-            fixed_count(running, count, None)
-        finally:
-            running.end(60)
-        with open(out) as written:
-            return parse_callgrind(written.read())
-
+    """User instructions for a request: the difference of two numbers of requests, which takes out what connections cost."""
+    out = f"{folder}-callgrind"
+    running = Running(peer, path, scenario, setting, f"{folder}-valgrind",
+                      (find("valgrind"), "--tool=callgrind", f"--callgrind-out-file={out}", "-q"), 180)
     few, many = scenario.counts
-    return (total(many) - total(few)) / (many - few)
+    try:
+        fixed_count(running, few // 2, None)
+        parts = [dump(running, out, 1)]
+        for number, count in enumerate((few, many), 2):
+            fixed_count(running, count, None)
+            parts.append(dump(running, out, number))
+    finally:
+        running.end(60)
+    return (parts[2] - parts[1]) / (many - few)
+
+
+def dump(running, out, number):
+    """The instructions since the last dump."""
+    status, said, errors = run([find("callgrind_control"), "-d", str(running.pid)], 60)
+    written = f"{out}.{number}"
+    if status or not os.path.exists(written):
+        raise Failed(f"callgrind_control: {(said + errors).strip()[-200:]}")
+    with open(written) as text:
+        return parse_callgrind(text.read())
 
 
 def parse_callgrind(text):
@@ -89,33 +99,38 @@ def parse_callgrind(text):
 
 def system_calls(peer, path, scenario, setting, folder):
     """System calls for a request as {"all": …, "receives": …, "sends": …, "waits": …}, likewise, under strace."""
-    strace = find("strace")
-
-    def calls(count):
-        out = f"{folder}/strace-{count}.out"
-        running = Running(peer, path, scenario, setting, f"{folder}/strace-{count}",
-                          (strace, "-f", "-c", "-o", out), 60)
-        try:
-            fixed_count(running, count, None)
-        finally:
-            running.end(30)
-        with open(out) as written:
-            return parse_strace(written.read())
-
+    out = f"{folder}-strace"
+    running = Running(peer, path, scenario, setting, f"{folder}-traced",
+                      (find("strace"), "-f", "-qq", "-ttt", "-s", "0", "-o", out), 60)
     few, many = scenario.counts
-    one, other = calls(few), calls(many)
-    each = {name: (other.get(name, 0) - one.get(name, 0)) / (many - few) for name in {*one, *other}}
+    windows = []
+    try:
+        fixed_count(running, few // 2, None)
+        for count in (few, many):
+            began = time.time()
+            fixed_count(running, count, None)
+            windows.append((began, time.time()))
+    finally:
+        running.end(30)
+    with open(out, errors="replace") as written:
+        one, other = parse_strace(written, windows)
+    each = {name: (other[name] - one[name]) / (many - few) for name in {*one, *other}}
     sums = {group: sum(each.get(name, 0) for name in names) for group, names in GROUPS.items()}
-    return {"all": sum(each.values()), **sums}
+    return {"all": sum(each.values()), **sums}, {name: round(number, 2) for name, number in sorted(each.items()) if number >= 0.005}
 
 
-def parse_strace(text):
-    """{name: number of calls} of a table of `strace -c`."""
-    calls = {}
-    for line in text.splitlines():
-        fields = line.split()
-        if len(fields) in (5, 6) and fields[0][0].isdigit() and fields[-1] != "total":
-            calls[fields[-1]] = int(fields[3])
-    if not calls:
-        raise Failed("strace has written no table")
+def parse_strace(lines, windows):
+    """For each window of time, a counter of the calls that began in it, by name."""
+    calls = [Counter() for _ in windows]
+    seen = False
+    for line in lines:
+        found = re.match(r"\d+ +(\d+\.\d+) (\w+)\(", line)
+        if not found:
+            continue
+        seen = True
+        for counter, (began, ended) in zip(calls, windows):
+            if began <= float(found[1]) <= ended:
+                counter[found[2]] += 1
+    if not seen:
+        raise Failed("strace has written no calls")
     return calls

@@ -156,12 +156,11 @@ class Running:
             client = self.connect()
             try:
                 client.request("GET", "/services/Version", headers={"Host": "esb.example.com"})
-                cookie = client.getresponse().getheader("Set-Cookie", "").split(";")[0]
+                cookies = client.getresponse().headers.get_all("Set-Cookie", [])
             finally:
                 client.close()
-            if cookie and cookie not in found:
-                found.append(cookie)
-        return found
+            found += [cookie.split(";")[0] for cookie in cookies if cookie.startswith("CARBON_ELB_WORKER=")]
+        return sorted(set(found))
 
     def last_words(self):
         """The end of what it has written to its standard error."""

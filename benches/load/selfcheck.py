@@ -25,12 +25,12 @@ OHA = """{"summary": {"total": 4.0}, "latencyPercentiles": {"p50": 0.001, "p99":
 
 CALLGRIND = "version: 1\nevents: Ir\nfn=(1) main\n12 40\ntotals: 123456\n"
 
-STRACE = """% time     seconds  usecs/call     calls    errors syscall
------- ----------- ----------- --------- --------- ----------------
- 61.32    0.010551           5      2001           recvfrom
- 38.68    0.006656           3      2000         7 sendto
------- ----------- ----------- --------- --------- ----------------
-100.00    0.017207           4      4001         7 total
+STRACE = """17 100.000001 recvfrom(9, ""..., 4096, 0, NULL, NULL) = 120
+17 100.500000 sendto(9, ""..., 131, 0, NULL, 0 <unfinished ...>
+18 100.600000 epoll_wait(4,  <unfinished ...>
+17 100.700000 <... sendto resumed>) = 131
+17 200.000000 recvfrom(9, ""..., 4096, 0, NULL, NULL) = -1 EAGAIN (Resource temporarily unavailable)
+17 300.000000 --- SIGINT {si_signo=SIGINT} ---
 """
 
 
@@ -54,9 +54,11 @@ def check():
         "h2load: seconds": abs(h2load.seconds - 0.2505) < 1e-9 and h2load.bytes == 418000,
         "oha: failures but not what the end of time cut off": oha.failures == 3 and oha.p50 == 1000,
         "callgrind: the total": parse_callgrind(CALLGRIND) == 123456,
-        "strace: calls with and without errors": parse_strace(STRACE) == {"recvfrom": 2001, "sendto": 2000},
+        "strace: calls by the time at which they begin":
+            parse_strace(STRACE.splitlines(), [(100, 150), (180, 250)])
+            == [{"recvfrom": 1, "sendto": 1, "epoll_wait": 1}, {"recvfrom": 1}],
         "nonsense is refused": all(refuses(parse, "nonsense") for parse in (parse_wrk, parse_h2load, parse_oha, parse_callgrind,
-                                                                            parse_strace)),
+                                                                            lambda text: parse_strace([text], []))),
         "interval: third and tenth of twelve": interval(range(1, 13)) == (3, 10),
         "interval: the extremes of few": interval([3, 1, 2]) == (1, 3),
         "paired: ratios within rounds": paired([2, 4, 9], [1, 2, 3]) == (2, 2, 3),

@@ -175,9 +175,12 @@ def counts(scenario, found, setting, figures):
                 continue
             try:
                 if tool == "valgrind":
-                    figures.add("instructions", peer.name, measure.instructions(peer, path, scenario, setting, f"{setting.folder}/{peer.name}"))
+                    each = measure.instructions(peer, path, scenario, setting, f"{setting.folder}/{peer.name}")
+                    figures.add("instructions", peer.name, each)
                 else:
-                    calls = measure.system_calls(peer, path, scenario, setting, f"{setting.folder}/{peer.name}")
+                    calls, by_name = measure.system_calls(peer, path, scenario, setting, f"{setting.folder}/{peer.name}")
+                    figures.notes.append(f"{peer.name}, system calls a request: "
+                                         + ", ".join(f"{name} {number}" for name, number in by_name.items()))
                     for group, number in calls.items():
                         figures.add(f"calls-{group}", peer.name, number)
             except Failed as problem:
