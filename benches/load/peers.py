@@ -37,15 +37,6 @@ PEERS = [
          tls="ssl crt {both} alpn h2,http/1.1"),
     Peer("nginx", "nginx", ("-v",), "nginx-{conf}.conf", ("{program}", "-c", "{file}", "-e", "stderr"),
          tls="ssl_certificate {certificate}; ssl_certificate_key {key}; ssl_protocols TLSv1.2 TLSv1.3;", listen="ssl http2"),
-    Peer("envoy", "envoy", ("--version",), "envoy-{conf}.yaml",
-         ("{program}", "-c", "{file}", "--concurrency", "1", "--disable-hot-restart", "-l", "error"), confs=("bare",)),
-    Peer("traefik", "traefik", ("version",), "traefik-{conf}.yaml",
-         ("{program}", "--entrypoints.web.address=127.0.0.1:{port}", "--providers.file.filename={file}", "--log.level=ERROR",
-          "--global.checknewversion=false", "--global.sendanonymoususage=false"),
-         env=(("GOMAXPROCS", "1"),), confs=("bare",)),
-    Peer("caddy", "caddy", ("version",), "caddy-{conf}.json", ("{program}", "run", "--config", "{file}"),
-         env=(("GOMAXPROCS", "1"),), confs=("bare",)),
-    Peer("pingap", "pingap", ("--version",), "pingap-{conf}.toml", ("{program}", "-c", "{file}"), confs=("bare",)),
 ]
 BY_NAME = {peer.name: peer for peer in PEERS}
 
@@ -111,6 +102,8 @@ class Running:
             "BENCH_CERTIFICATE": certificate, "BENCH_KEY": key, "BENCH_FILES": setting.files,
             "BENCH_TLS": peer.tls.format(**tls) if scenario.tls else "",
             "BENCH_LISTEN": peer.listen if scenario.tls else "",
+            # HAProxy keeps so many for each server, the others for all: enough for each member to keep its connection.
+            "BENCH_KEEPALIVE": 4 * scenario.members if scenario.members > 64 else None,
             "BENCH_IDLE": "1h" if scenario.idle else None,
         }
         with open(f"{HERE}/conf/{peer.conf.format(conf=scenario.conf)}") as template:
