@@ -14,15 +14,19 @@ REQUEST = "GET {} HTTP/1.1\r\nHost: esb.example.com\r\n\r\n"
 
 
 def opened(port, path, context):
-    """One connection that has an answer, or the beginning of one."""
+    """One connection that has sent its request."""
     client = socket.create_connection(("127.0.0.1", port), 60)
     if context:
         client = context.wrap_socket(client, server_hostname="esb.example.com")
     client.sendall(REQUEST.format(path).encode())
+    return client
+
+
+def check(client):
+    """Waits for the beginning of the answer, and ends the program if it is a bad one."""
     answer = client.recv(65536)
     if not answer.startswith(b"HTTP/1.1 200 "):
         sys.exit(f"answered with {answer[:80]!r}")
-    return client
 
 
 def main():
@@ -34,7 +38,13 @@ def main():
         context = ssl.create_default_context()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    held = [opened(port, path, context) for _ in range(count)]
+    held = []
+    # In parts, so that a slow path has all of them waiting at the same time, and a quick one no burst.
+    for part in range(0, count, 1000):
+        fresh = [opened(port, path, context) for _ in range(min(1000, count - part))]
+        for client in fresh:
+            check(client)
+        held += fresh
     print("holds", len(held), flush=True)
     time.sleep(1800)
 
