@@ -10,13 +10,16 @@ PROPTEST_CASES ?= 20000
 CORPUS ?= 100000
 export FUZZ_SECONDS ?= 60
 
+# More arguments of benches/load/run, for example: make bench-quick BENCH="--binary target/release/carbon-elb --rounds 6"
+BENCH ?=
+
 # Arguments of the demo, for example: make run DEMO="--public 127.0.0.1:8080"
 DEMO ?=
 
 conf_files = $(shell find conf -type f \( -name '*.yaml' -o -name '*.yml' \) 2>/dev/null | sort)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check-conf fmt fmt-check lint doc bench image tomcat-image cluster cluster-dual \
+.PHONY: help setup run test check-conf fmt fmt-check lint doc bench bench-quick bench-micro image tomcat-image cluster cluster-dual \
 	cluster-down container-tests validate-kubernetes verify boundary-table fleet scale deny fuzz clean
 
 help: ## list these targets
@@ -53,7 +56,15 @@ lint: ## clippy on everything, warnings are errors
 doc: ## build the documentation, warnings are errors
 	RUSTDOCFLAGS='-D warnings' cargo doc $(CARGO_FLAGS) --no-deps
 
-bench: ## run the benchmarks
+bench: ## measure against HAProxy, nginx and others: all scenarios, into benches/RESULTS.md (about an hour)
+	@tools/setup build bench
+	benches/load/run $(BENCH)
+
+bench-quick: ## the same in under three minutes: two scenarios, against HAProxy, nothing written
+	@tools/setup build bench
+	benches/load/run --quick $(BENCH)
+
+bench-micro: ## run the benchmarks of single parts (cargo bench)
 	@tools/setup build
 	cargo bench $(CARGO_FLAGS)
 

@@ -1,0 +1,174 @@
+"""The balancers: where they are found, how they are configured for the same work, started and ended."""
+
+import http.client
+import os
+import re
+import signal
+import ssl
+from dataclasses import dataclass
+
+from backend import member_addresses
+from processes import Failed, descendants, end, find, free_port, run, start, wait_until
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A balancer. `conf` and `command` have `{conf}`, `{program}` and `{file}` in place of what differs."""
+
+    name: str
+    program: str
+    version: tuple
+    conf: str
+    command: tuple
+    # How HAProxy and nginx write TLS into their listeners; `#tls#` lines are for the others.
+    tls: str = ""
+    listen: str = ""
+    env: tuple = ()
+    # Which configurations there are.
+    confs: tuple = ("bare", "ordinary")
+
+
+PEERS = [
+    Peer("carbon-elb", "carbon-elb", ("--version",), "carbon-elb-{conf}.yaml", ("{program}", "run", "--config", "{file}"),
+         env=(("RUST_LOG", "warn"),)),
+    Peer("haproxy", "haproxy", ("-v",), "haproxy-{conf}.cfg", ("{program}", "-db", "-f", "{file}"),
+         tls="ssl crt {both} alpn h2,http/1.1"),
+    Peer("nginx", "nginx", ("-v",), "nginx-{conf}.conf", ("{program}", "-c", "{file}", "-e", "stderr"),
+         tls="ssl_certificate {certificate}; ssl_certificate_key {key}; ssl_protocols TLSv1.2 TLSv1.3;", listen="ssl http2"),
+]
+BY_NAME = {peer.name: peer for peer in PEERS}
+
+
+def locate(binary):
+    """[(peer, path)] of the peers that are installed, and a sentence for each that is not."""
+    found, missing = [], []
+    folder = os.environ.get("BENCH_PEERS", "")
+    for peer in PEERS:
+        path = binary if peer.name == "carbon-elb" else find(peer.program, [folder] if folder else [])
+        if path:
+            found.append((peer, path))
+        else:
+            missing.append(f"{peer.name} is not installed (neither on PATH nor in $BENCH_PEERS): left out")
+    return found, missing
+
+
+def version(peer, path):
+    """What the peer says of its version, in one line."""
+    try:
+        _, out, errors = run([path, *peer.version], 20)
+    except (Failed, OSError) as problem:
+        return f"unknown ({problem})"
+    lines = [line.strip() for line in (out + errors).splitlines() if re.search(r"\d+\.\d+", line)]
+    return lines[0] if lines else "unknown"
+
+
+def render(template, values, scenario):
+    """A configuration: members and hosts repeated, TLS lines switched on, placeholders filled in."""
+    lines = []
+    for line in template.splitlines():
+        if scenario.tls:
+            line = line.replace("#tls# ", "", 1)
+        lines.append(line)
+        if "127.0.0.4" in line and not line.lstrip().startswith("#"):
+            lines += [line.replace("127.0.0.4", address).replace("wk-4", f"wk-{number}")
+                      for number, address in enumerate(member_addresses(scenario.members), 1) if number > 4]
+        if line.strip(" -,\"") == "esb.example.com":
+            lines += [line.replace("esb.example.com", host) for host in scenario.host_names()[1:]]
+
+    def value(match):
+        known = values.get(match[1])
+        if known is None and match[2] is None:
+            raise Failed(f"no value for {match[1]}")
+        return str(known if known is not None else match[2])
+
+    return re.sub(r"\$\{(BENCH_\w+)(?::-([^}]*))?\}", value, "\n".join(lines) + "\n")
+
+
+class Running:
+    """A balancer that runs."""
+
+    def __init__(self, peer, path, scenario, setting, folder, prefix=(), patience=30, cpus=None):
+        """`prefix` is a program that runs it, such as valgrind; `patience` is how long it may take to answer, in seconds."""
+        self.peer, self.scenario, self.port = peer, scenario, free_port()
+        self.folder = folder
+        os.makedirs(folder, exist_ok=True)
+        certificate, key, both = setting.certificate
+        tls = {"certificate": certificate, "key": key, "both": both}
+        values = {
+            "BENCH_PORT": self.port, "BENCH_ADMIN_PORT": free_port(), "BENCH_NODE_PORT": setting.backend.port,
+            "BENCH_ACCESS_LOG": f"{folder}/access.log", "BENCH_DIR": folder, "BENCH_HOSTS": f"{folder}/hosts",
+            "BENCH_CERTIFICATE": certificate, "BENCH_KEY": key, "BENCH_FILES": setting.files,
+            "BENCH_TLS": peer.tls.format(**tls) if scenario.tls else "",
+            "BENCH_LISTEN": peer.listen if scenario.tls else "",
+            # HAProxy keeps so many for each server, the others for all: enough for each member to keep its connection.
+            "BENCH_KEEPALIVE": 4 * scenario.members if scenario.members > 64 else None,
+            "BENCH_IDLE": "1h" if scenario.idle else None,
+        }
+        with open(f"{HERE}/conf/{peer.conf.format(conf=scenario.conf)}") as template:
+            text = render(template.read(), values, scenario)
+        file = f"{folder}/{peer.conf.format(conf=scenario.conf)}"
+        with open(file, "w") as out:
+            out.write(text)
+        with open(values["BENCH_HOSTS"], "w") as out:
+            out.write("".join(f"{host}\n" for host in scenario.host_names()))
+        command = [word.format(program=path, file=file, port=self.port) for word in peer.command]
+        # HAProxy logs to its standard output; it goes to the file that the others log to.
+        with open(values["BENCH_ACCESS_LOG"], "ab") as log:
+            self.child = start([*prefix, *command], f"{folder}/errors", cpus, env=dict(peer.env), stdout=log)
+        self.traced = bool(prefix)
+        try:
+            wait_until(lambda: self.answer() == 200, patience, peer.name, self.child)
+        except Failed as problem:
+            self.end()
+            raise Failed(f"{problem}; {self.last_words()}") from None
+        self.pid = descendants(self.child.pid)[-1] if prefix and "strace" in prefix[0] else self.child.pid
+
+    def connect(self, timeout=10):
+        """A client connection of Python's."""
+        if self.scenario.tls:
+            return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=timeout, context=trusting())
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+
+    def answer(self):
+        """The status of a request, or None."""
+        client = self.connect()
+        try:
+            client.request("GET", "/services/Version", headers={"Host": "esb.example.com"})
+            return client.getresponse().status
+        except (OSError, http.client.HTTPException):
+            return None
+        finally:
+            client.close()
+
+    def cookies(self):
+        """Affinity cookies of several members, as clients send them back; none without affinity."""
+        found = []
+        for _ in range(8 if self.scenario.conf == "ordinary" else 0):
+            client = self.connect()
+            try:
+                client.request("GET", "/services/Version", headers={"Host": "esb.example.com"})
+                cookies = client.getresponse().headers.get_all("Set-Cookie", [])
+            finally:
+                client.close()
+            found += [cookie.split(";")[0] for cookie in cookies if cookie.startswith("CARBON_ELB_WORKER=")]
+        return sorted(set(found))
+
+    def last_words(self):
+        """The end of what it has written to its standard error."""
+        with open(f"{self.folder}/errors", errors="replace") as log:
+            return log.read()[-400:].strip()
+
+    def end(self, seconds=10):
+        """Ends it: at once, as all of them understand SIGINT."""
+        whom = descendants(self.child.pid)[-1] if self.traced else None
+        end(self.child, signal.SIGINT, seconds, whom)
+
+
+def trusting():
+    """A TLS context that takes any certificate."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
