@@ -16,7 +16,7 @@ DEMO ?=
 conf_files = $(shell find conf -type f \( -name '*.yaml' -o -name '*.yml' \) 2>/dev/null | sort)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check-conf fmt fmt-check lint doc bench image tomcat-image cluster cluster-dual \
+.PHONY: help setup run test check-conf fmt fmt-check lint doc bench cost image tomcat-image cluster cluster-dual \
 	cluster-down container-tests validate-kubernetes verify boundary-table fleet scale deny fuzz clean
 
 help: ## list these targets
@@ -56,6 +56,10 @@ doc: ## build the documentation, warnings are errors
 bench: ## run the benchmarks
 	@tools/setup build
 	cargo bench $(CARGO_FLAGS)
+
+cost: ## count what a request costs, with a release binary that is there, and hold it to benches/cost/ceiling
+	@tools/setup cost
+	tools/cost
 
 image: ## build the container image, without a registry
 	@tools/setup build container
