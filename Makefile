@@ -19,7 +19,7 @@ DEMO ?=
 conf_files = $(shell find conf -type f \( -name '*.yaml' -o -name '*.yml' \) 2>/dev/null | sort)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check-conf fmt fmt-check lint doc bench bench-quick bench-micro image tomcat-image cluster cluster-dual \
+.PHONY: help setup run test check-conf fmt fmt-check lint doc bench bench-quick bench-micro cost image tomcat-image cluster cluster-dual \
 	cluster-down container-tests validate-kubernetes verify boundary-table fleet scale deny fuzz clean
 
 help: ## list these targets
@@ -67,6 +67,10 @@ bench-quick: ## the same in under three minutes: two scenarios, against HAProxy,
 bench-micro: ## run the benchmarks of single parts (cargo bench)
 	@tools/setup build
 	cargo bench $(CARGO_FLAGS)
+
+cost: ## count what a request costs, with a release binary that is there, and hold it to benches/cost/ceiling
+	@tools/setup cost
+	tools/cost
 
 image: ## build the container image, without a registry
 	@tools/setup build container
