@@ -28,7 +28,8 @@ static AFFINITY: LazyLock<(CookieAffinity, Vec<Token>)> = LazyLock::new(|| {
         CookieAffinity::new(&AffinityCookie::of(Role::Manager), keys, &cluster, Role::Manager, [&first, &second])
     };
     let both = with_keys(&[new.clone(), old.clone()]);
-    let tokens = [(&both, true), (&with_keys(&[old]), false)].into_iter().flat_map(|(affinity, current)| {
+    let before = with_keys(&[old]);
+    let tokens = [(&both, true), (&before, false)].into_iter().flat_map(|(affinity, current)| {
         [0, 1].map(|position| {
             let cookie = affinity.set_cookie(Found::Absent, position, false).expect("a member").to_str().expect("text");
             let value = cookie.split_once('=').and_then(|(_, rest)| rest.split_once(';')).expect("a cookie").0;
