@@ -135,7 +135,7 @@ impl Framer {
 
     /// Reads more of a header, or of whatever the client sends.
     pub(super) fn poll_more(&mut self, stream: &mut Stream, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.buffer.is_empty() {
+        if self.buffer.capacity() == 0 {
             self.buffer = spare::take();
         }
         self.buffer.reserve(spare::SIZE);

@@ -289,7 +289,7 @@ impl ProxyHttp for Proxy {
         if let Some(cookies) = context.without_affinity_cookie(&request.headers) {
             request.remove_header(&COOKIE);
             for cookie in cookies {
-                request.append_header(COOKIE, cookie)?;
+                request.append_header("Cookie", cookie)?;
             }
         }
         headers::forward(session, request, &client, context.terms.listener.origin.client_address, context.scheme())
