@@ -35,6 +35,7 @@ fn cookies(header: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// What is left of a `Cookie` header.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "it is on the stack for a moment, and a box would be an allocation")]
 pub enum Stripped {
     /// The cookie was not there: the header stays as it is.
     Unchanged,
