@@ -259,9 +259,10 @@ impl Attempts {
         snapshot.into_iter().for_each(|snapshot| route.renew(snapshot));
         let (pool, member) = route.member(position).ok_or(NoMember::NoneReady)?;
         if self.count == 0 {
-            route.note_session(pool, member, request);
+            self.session = route.note_session(pool, member, request).then_some(Away::Moved);
         } else {
             pool.metrics.retried();
+            self.follow_session(route, member.index);
         }
         self.current = Some(Attempt {
             lease: Some(lease),
@@ -343,8 +344,9 @@ impl Attempts {
             Decision::Retry { .. } if self.count >= MAX_ATTEMPTS => false,
             Decision::Retry { place, pass } => {
                 self.pass = pass.or(self.pass.take());
-                if place == Place::Other && route.session_node() == Some(index) {
-                    self.leave_session(route);
+                if self.refused && route.session_node() == Some(index) && self.session != Some(Away::Moved) {
+                    self.session = Some(Away::Moved);
+                    route.note_moved("unreachable");
                 }
                 self.prepare(place, index, others);
                 true
@@ -356,13 +358,19 @@ impl Attempts {
         }
     }
 
-    /// Takes in that the member of the session has failed, and another one will be asked.
-    fn leave_session(&mut self, route: &Route) {
-        if self.refused && self.session != Some(Away::Moved) {
-            self.session = Some(Away::Moved);
-            route.note_moved("unreachable");
+    /// Takes in which member is asked after one has failed: the session moves if its own is down by now, say.
+    fn follow_session(&mut self, route: &Route, chosen: usize) {
+        let away = route.session_node().is_some_and(|node| node != chosen);
+        if !away || self.session == Some(Away::Moved) {
+            return;
         }
-        self.session.get_or_insert(Away::Once);
+        self.session = match route.why_session_moves() {
+            Some(why) => {
+                route.note_moved(why);
+                Some(Away::Moved)
+            }
+            None => Some(Away::Once),
+        };
     }
 
     /// Whether this request is away from the member of its session, which stays there.

@@ -146,22 +146,36 @@ impl Route {
         self.view()?.pool.sessions.node(self.session)
     }
 
-    /// Counts what becomes of the request's session, now that its first member is chosen.
-    pub(super) fn note_session(&self, pool: &Pool, chosen: &Member, request: &RequestHeader) {
+    /// Counts what becomes of the request's session, now that its first member is chosen. Returns whether it moves.
+    pub(super) fn note_session(&self, pool: &Pool, chosen: &Member, request: &RequestHeader) -> bool {
         match self.session {
             Session::Found(Found::Forged) => pool.metrics.cookie_ignored(),
             Session::Found(Found::Gone) => pool.metrics.session_moved("gone"),
             _ => {}
         }
-        let Some(node) = self.session_node() else { return };
+        let Some(node) = self.session_node() else { return false };
         if node != chosen.index {
-            if let Some(view) = self.view() {
-                pool.metrics.session_moved(why_moved(view, node));
-            }
-        } else if (chosen.standing == Standing::Draining || pool.settings.scale.is_some())
+            // It was gone and has come back, if nothing else holds: nobody has seen it up yet.
+            self.note_moved(self.why_session_moves().unwrap_or("joining"));
+            return true;
+        }
+        if (chosen.standing == Standing::Draining || pool.settings.scale.is_some())
             && let Some(session) = self.session_name(pool, request)
         {
             chosen.node.sessions_left().note(session, Instant::now());
+        }
+        false
+    }
+
+    /// Why a member that has a session does not get its request; `None` if the session stays.
+    pub(super) fn why_session_moves(&self) -> Option<&'static str> {
+        let (view, node) = (self.view()?, self.session_node()?);
+        let member = view.members().iter().find(|member| member.index == node);
+        match member.map(|member: &Member| member.standing) {
+            None => Some("gone"),
+            Some(Standing::Maintenance) => Some("maintenance"),
+            Some(Standing::Down) => Some("down"),
+            Some(_) => None,
         }
     }
 
@@ -197,18 +211,6 @@ impl Route {
         if sets_cookie(answer, cookie) {
             self.note_moved("node");
         }
-    }
-}
-
-/// Why a member that has a session does not get its request.
-fn why_moved(view: &PoolView, node: usize) -> &'static str {
-    let member = view.members().iter().find(|member| member.index == node);
-    match member.map(|member: &Member| member.standing) {
-        None => "gone",
-        Some(Standing::Maintenance) => "maintenance",
-        Some(Standing::Down) => "down",
-        // It was gone, and has come back: nobody has seen it up yet.
-        Some(_) => "joining",
     }
 }
 

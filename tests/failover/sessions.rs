@@ -154,8 +154,8 @@ fn sessions_stay_when_others_crash_and_move_once_when_their_own_member_does() {
         wait_until("its request is on it", || elb.metrics().sum("carbon_elb_in_flight", &[("node", "w3")]) == 1.0);
         workers[2].kill();
         own[0].receive();
-        // It was asked again over a new connection, and there was none.
-        assert_eq!(moved(&elb, "unreachable"), 1.0, "{affinity}");
+        // It was asked again over a new connection, and there was none; or its probes have failed meanwhile.
+        assert_eq!(moved(&elb, "unreachable") + moved(&elb, "down"), 1.0, "{affinity}");
         // Some come before the probes have found out, and some after that.
         own[1].ask();
         assert_eq!(all_moved(&elb), 2.0, "{affinity}");
