@@ -24,12 +24,12 @@ impl Places {
         if stays {
             return;
         }
-        if let Some((node, address)) = before.and_then(|node| Some((node, address(node)?))) {
-            if let Some(there) = self.at.get_mut(&address) {
-                there.remove(&node.id);
-                if there.is_empty() {
-                    self.at.remove(&address);
-                }
+        if let Some((node, address)) = before.and_then(|node| Some((node, address(node)?)))
+            && let Some(there) = self.at.get_mut(&address)
+        {
+            there.remove(&node.id);
+            if there.is_empty() {
+                self.at.remove(&address);
             }
         }
         if let Some((node, address)) = now.and_then(|node| Some((node, address(node)?))) {
