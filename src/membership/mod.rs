@@ -19,10 +19,10 @@
 //! that name it at once, the API, then the sources in the order of their names. Who does not have it waits, and is reported
 //! once.
 //!
-//! Whose a place is, address and port, is decided the same way: a node of the file that is given by address has its own always. Otherwise it is that
-//! of the member that was there first, of two in one answer of a source the one named first; who registers where somebody
-//! registered takes that one's. Other members that are found at a place do not get the same requests once more: they wait, are
-//! reported, and take over when the first one leaves.
+//! Whose a place is, address and port, is decided the same way: a node of the file that is given by address has its own
+//! always. Otherwise it is that of the member that was there first, of two in one answer of a source the one named first; who
+//! registers where somebody registered takes that one's. Other members that are found at a place do not get the same
+//! requests once more: they wait, are reported, and take over when the first one leaves.
 //!
 //! # How a member leaves
 //!
