@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::admission::{self, Refusal, admit};
+use super::places::Places;
 use super::told::{Event, Happened, Report, Shown, Weights};
 use super::{LONGEST_DRAIN, Registered, Registration, SHORTEST_DRAIN, Source};
 use crate::config::{Cluster, Config, Node, NodeHost};
-use crate::ids::{ClusterName, Endpoint, NodeId, Role};
+use crate::ids::{ClusterName, NodeId, Role};
 
 /// The file's configuration, and the members that come and go.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ struct Dynamic {
     found: BTreeMap<Source, BTreeMap<NodeId, Node>>,
     /// The members.
     present: BTreeMap<NodeId, Present>,
+    /// Where those of them are that are not leaving.
+    places: Places,
     /// Weights in place of the configured ones, of nodes of the file too.
     weights: BTreeMap<NodeId, u16>,
 }
@@ -132,6 +135,7 @@ impl Members {
         if renewed {
             self.tell(cluster, id, Event::Renewed);
         }
+        self.settle_held(cluster, now);
         let shown = self.shown(cluster, id, now).ok_or(Refusal::UnknownMember)?;
         Ok(Registered { new, shown })
     }
@@ -159,6 +163,7 @@ impl Members {
         let lease = self.clusters.get_mut(cluster).and_then(|dynamic| dynamic.leases.remove(id));
         if lease.is_some() {
             self.settle(cluster, id, Event::Deregistered, now);
+            self.settle_held(cluster, now);
         } else if self.shown(cluster, id, now).is_none_or(|shown| shown.source != Source::Api) {
             return Err(self.without_lease(cluster, id));
         }
@@ -221,6 +226,7 @@ impl Members {
         for id in gone.collect::<Vec<_>>().iter().chain(&order) {
             self.settle(cluster, id, Event::Left, now);
         }
+        self.settle_held(cluster, now);
         for id in order {
             match self.why_not(cluster, source, &id) {
                 None => report.members += 1,
@@ -236,6 +242,9 @@ impl Members {
         let node = dynamic.found.get(source)?.get(id)?;
         if let Err(refusal) = admit(&self.base, settings, node) {
             return Some(refusal);
+        }
+        if let Some(holder) = dynamic.holder(&self.base, settings, node) {
+            return Some(Refusal::AddressTaken(holder.id.clone()));
         }
         match dynamic.present.get(id) {
             Some(present) if present.source == *source => None,
@@ -286,6 +295,7 @@ impl Members {
                 |id: &NodeId| settings.nodes.iter().any(|node| node.id == *id) || dynamic.present.contains_key(id);
             dynamic.weights.retain(|id, _| is_there(id));
             self.settle_all(&name, now);
+            self.settle_held(&name, now);
         }
     }
 
@@ -312,6 +322,7 @@ impl Members {
                 // There may be room for others.
                 self.settle_all(&cluster, now);
             }
+            self.settle_held(&cluster, now);
         }
     }
 
@@ -333,6 +344,14 @@ impl Members {
         }
     }
 
+    /// Makes members of those whose place is free by now.
+    fn settle_held(&mut self, cluster: &ClusterName, now: Instant) {
+        let held = self.clusters.get(cluster).map(|dynamic| dynamic.places.held()).unwrap_or_default();
+        for id in &held {
+            self.settle(cluster, id, Event::Left, now);
+        }
+    }
+
     /// Draws the conclusions from what everybody says of an id; `leaves` is why it leaves if nobody names it any more.
     /// Returns whether it is a member that it was not before.
     fn settle(&mut self, cluster: &ClusterName, id: &NodeId, leaves: Event, now: Instant) -> bool {
@@ -341,7 +360,9 @@ impl Members {
         let Some(dynamic) = self.clusters.get_mut(cluster) else { return false };
         let may = |node: &Node| admit(&base, settings, node).is_ok();
         let room = !dynamic.is_full(settings);
-        let named = dynamic.named(id, may);
+        let named = dynamic.named(id, |node| may(node) && dynamic.holder(&base, settings, node).is_none());
+        let held = named.is_none() && dynamic.named(id, may).is_some();
+        dynamic.places.hold(id, held);
         let event = match (dynamic.present.get_mut(id), named) {
             (Some(present), Some((source, node))) => {
                 let back = present.since.is_some();
@@ -354,10 +375,12 @@ impl Members {
                 if present.node == node && present.source == source {
                     return false;
                 }
+                dynamic.places.moved(Some(&present.node).filter(|_| !back), Some(&node));
                 *present = Present { node, source, since: None };
                 if back { Event::Back } else { Event::Changed }
             }
             (None, Some((source, node))) if room => {
+                dynamic.places.moved(None, Some(&node));
                 dynamic.present.insert(id.clone(), Present { node, source, since: None });
                 Event::Joined
             }
@@ -367,6 +390,7 @@ impl Members {
                 return false;
             }
             (Some(present), None) if present.since.is_none() => {
+                dynamic.places.moved(Some(&present.node), None);
                 present.since = Some(now);
                 present.node.leaving = true;
                 leaves
@@ -381,7 +405,9 @@ impl Members {
     fn remove(&mut self, cluster: &ClusterName, id: &NodeId, event: Event) {
         self.tell(cluster, id, event);
         let Some(dynamic) = self.clusters.get_mut(cluster) else { return };
-        dynamic.present.remove(id);
+        if let Some(present) = dynamic.present.remove(id).filter(|present| present.since.is_none()) {
+            dynamic.places.moved(Some(&present.node), None);
+        }
         dynamic.weights.remove(id);
         self.news = true;
     }
@@ -416,6 +442,12 @@ impl Dynamic {
         sources.find_map(|source| Some((source.clone(), said(source).filter(|node| may(node))?.clone())))
     }
 
+    /// The member that has a node's place.
+    fn holder(&self, base: &Config, settings: &Cluster, node: &Node) -> Option<&Node> {
+        let member = |id: &NodeId| self.present.get(id).filter(|present| present.since.is_none());
+        self.places.holder(base, settings, node, |id| member(id).map(|present| &present.node))
+    }
+
     /// Whether somebody who registers may be a member, as far as other members are concerned.
     fn free_for(&self, base: &Config, settings: &Cluster, node: &Node) -> Result<(), Refusal> {
         let staying = || self.present.values().filter(|present| present.since.is_none());
@@ -426,7 +458,13 @@ impl Dynamic {
             None => {}
         }
         let others = || staying().map(|present| &present.node);
-        // Who has its place and does the same may be replaced: see `at_the_place_of`.
+        // Whoever registered at its place and does the same may be replaced: see `at_the_place_of`. Not whom a source finds.
+        let is_found = |id: &NodeId| self.found.values().any(|found| found.contains_key(id));
+        let holder = self.holder(base, settings, node);
+        let is_lease = |id: &NodeId| self.present.get(id).is_some_and(|present| present.source == Source::Api);
+        if let Some(other) = holder.filter(|other| !is_lease(&other.id) || is_found(&other.id)) {
+            return Err(Refusal::AddressTaken(other.id.clone()));
+        }
         let elsewhere = others().filter(|other| other.roles != node.roles);
         if let Some(other) = admission::same_place(elsewhere, base, settings, node) {
             return Err(Refusal::AddressTaken(other.id.clone()));
@@ -443,24 +481,5 @@ impl Dynamic {
             .filter(|other| admission::same_place([*other].into_iter(), base, settings, node).is_some())
             .map(|other| other.id.clone())
             .collect()
-    }
-}
-
-impl Registration {
-    fn node(&self, cluster: &Cluster, id: &NodeId) -> Node {
-        let port =
-            |endpoint: Endpoint| self.ports[endpoint.index()].unwrap_or(cluster.endpoints[endpoint.index()].port);
-        Node {
-            id: id.clone(),
-            host: NodeHost::Address(self.address.to_canonical()),
-            roles: if self.roles.is_empty() { vec![Role::Worker] } else { self.roles.clone() },
-            weight: self.weight,
-            backup: self.backup,
-            max_in_flight: self.max_in_flight,
-            route: self.route.clone().unwrap_or_else(|| id.as_str().to_owned()),
-            ports: Endpoint::ALL.map(port),
-            dynamic: true,
-            leaving: false,
-        }
     }
 }

@@ -19,6 +19,11 @@
 //! that name it at once, the API, then the sources in the order of their names. Who does not have it waits, and is reported
 //! once.
 //!
+//! Whose a place is, address and port, is decided the same way: a node of the file that is given by address has its own
+//! always. Otherwise it is that of the member that was there first, of two in one answer of a source the one named first; who
+//! registers where somebody registered takes that one's. Other members that are found at a place do not get the same
+//! requests once more: they wait, are reported, and take over when the first one leaves.
+//!
 //! # How a member leaves
 //!
 //! A member that nobody names any more (its lease ends, it is deregistered, its source finds it no longer) is *leaving*: it
@@ -28,6 +33,7 @@
 
 pub mod admission;
 mod members;
+mod places;
 mod publisher;
 #[cfg(test)]
 mod tests;
@@ -48,8 +54,8 @@ pub use self::admission::Refusal;
 pub use self::members::Members;
 pub use self::publisher::{Publisher, Target};
 pub use self::told::{Event, Happened, Report, Shown, Weights};
-use crate::config::{Config, Node};
-use crate::ids::{ClusterName, Name, NodeId, Role};
+use crate::config::{Cluster, Config, Node, NodeHost};
+use crate::ids::{ClusterName, Endpoint, Name, NodeId, Role};
 use crate::observe::metrics::Metrics;
 
 /// How long a leaving member is drained at least: requests that were about to be given to it may come until then.
@@ -104,6 +110,26 @@ pub struct Registration {
     pub route: Option<String>,
     /// How long it is a member without being renewed.
     pub lease: Duration,
+}
+
+impl Registration {
+    /// The node that it makes of an id.
+    fn node(&self, cluster: &Cluster, id: &NodeId) -> Node {
+        let port =
+            |endpoint: Endpoint| self.ports[endpoint.index()].unwrap_or(cluster.endpoints[endpoint.index()].port);
+        Node {
+            id: id.clone(),
+            host: NodeHost::Address(self.address.to_canonical()),
+            roles: if self.roles.is_empty() { vec![Role::Worker] } else { self.roles.clone() },
+            weight: self.weight,
+            backup: self.backup,
+            max_in_flight: self.max_in_flight,
+            route: self.route.clone().unwrap_or_else(|| id.as_str().to_owned()),
+            ports: Endpoint::ALL.map(port),
+            dynamic: true,
+            leaving: false,
+        }
+    }
 }
 
 /// What became of a registration.

@@ -1,6 +1,7 @@
 //! Members that come and go: tables, a model, and the task that publishes.
 
 mod model;
+mod places;
 mod publishing;
 
 use std::path::Path;

@@ -106,6 +106,9 @@ impl Model {
             assert!(networks.iter().any(|network| network.contains(&address)), "{node:?} is not allowed");
             assert_eq!(node.roles, [Role::Worker], "{node:?}");
         }
+        let places = others.iter().filter(|node| !node.leaving).map(|node| node.host.to_text()).collect::<Vec<_>>();
+        let distinct: BTreeSet<_> = places.iter().collect();
+        assert_eq!(distinct.len(), places.len(), "two members are at one place: {others:?}");
         let staying = others.iter().filter(|node| !node.leaving).count();
         assert!(reloaded || staying <= cluster.max_dynamic.max(self.present.len()), "{staying} members");
         self.nobody_vanishes(others, cluster, file, now, busy, reloaded);
