@@ -195,9 +195,13 @@ impl Watched {
         expired(&mut self.writing, deadline, context).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
+    fn poll_send_held(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.outgoing.poll_send(&mut self.inner, context)
+    }
+
     /// Sends what was written so far.
     fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.outgoing.poll_send(&mut self.inner, context))?;
+        ready!(self.poll_send_held(context))?;
         Pin::new(&mut self.inner).poll_flush(context)
     }
 
@@ -256,7 +260,12 @@ fn expired(timer: &mut Option<Pin<Box<Sleep>>>, deadline: Instant, context: &mut
 impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.protocol {
-            Protocol::Http1(_) => self.poll_http1(context, out),
+            Protocol::Http1(_) => {
+                // Whoever waits for the client has nothing more to say to it now: the framework flushes only at the end of an
+                // answer whose length is known, and its beginning must not wait for that. An error is told by the next write.
+                let _ = self.poll_send_held(context);
+                self.poll_http1(context, out)
+            }
             // The framework reads frames by itself, and whoever accepts its requests has the deadlines.
             Protocol::Http2 => Pin::new(&mut self.inner).poll_read(context, out),
         }
