@@ -56,7 +56,7 @@ lint: ## clippy on everything, warnings are errors
 doc: ## build the documentation, warnings are errors
 	RUSTDOCFLAGS='-D warnings' cargo doc $(CARGO_FLAGS) --no-deps
 
-bench: ## measure against HAProxy, nginx and others: all scenarios, into benches/RESULTS.md (about an hour)
+bench: ## measure against HAProxy and nginx: all scenarios, into benches/RESULTS.md (about an hour)
 	@tools/setup build bench
 	benches/load/run $(BENCH)
 

@@ -44,7 +44,7 @@ pub(super) struct Attempts {
     again: Option<usize>,
     /// Whether some attempt was over a new connection for that reason.
     tried_anew: bool,
-    /// What a failure of the member that has the session meant for it, if another one was asked then.
+    /// What it means for the request's session that another member than its own is asked, if that is so.
     session: Option<Away>,
     /// Whether there was no connection to the member that was asked last: it is not worth asking again at once.
     refused: bool,
