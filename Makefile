@@ -23,7 +23,7 @@ DEMO ?=
 conf_files = $(shell find conf -type f \( -name '*.yaml' -o -name '*.yml' \) 2>/dev/null | sort)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check-conf fmt fmt-check lint doc bench bench-quick bench-micro cost image tomcat-image cluster cluster-dual \
+.PHONY: help setup run test check-conf fmt fmt-check lint doc bench bench-quick bench-micro cost release-pgo image tomcat-image cluster cluster-dual \
 	cluster-down container-tests validate-kubernetes verify boundary-table fleet scale deny fuzz clean
 
 help: ## list these targets
@@ -75,6 +75,10 @@ bench-micro: ## run the benchmarks of single parts (cargo bench)
 cost: ## count what a request costs, with a release binary that is there, and hold it to benches/cost/ceiling
 	@tools/setup cost
 	tools/cost
+
+release-pgo: ## build one static file, optimized by a profile of the load test: target/pgo/carbon-elb (20 minutes)
+	@tools/setup build bench pgo
+	tools/release-pgo
 
 image: ## build the container image, without a registry
 	@tools/setup build container

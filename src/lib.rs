@@ -27,9 +27,6 @@
 //! [`control`] runs what reports to the registry. [`reload`] takes over another version of the configuration file, as one
 //! snapshot. [`listening`] reads there how a listener receives its connections now, with which of the [`certificates`].
 //!
-//! [`control`] runs what reports to the registry. [`reload`] takes over another version of the configuration file, as one
-//! snapshot. [`listening`] reads there how a listener receives its connections now, with which of the [`certificates`].
-//!
 //! # How many nodes there are
 //!
 //! [`autoscale`] decides from the requests how many nodes a role should have, and posts it. [`executor`] carries that out,
@@ -73,6 +70,7 @@ pub mod registry;
 pub mod reload;
 pub mod report;
 pub mod retry;
+mod room;
 pub mod select;
 pub mod sessions;
 pub mod simulate;

@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use super::header::{Stripped, without};
 use crate::config::{Affinity, Cluster};
+use crate::room;
 
 /// Values of `Cookie` headers; HTTP/1 allows one.
 pub type CookieValues = SmallVec<[HeaderValue; 1]>;
@@ -47,7 +48,7 @@ impl OwnCookies {
                     let kept = kept.get_or_insert_with(|| values().take(position).cloned().collect());
                     if let Stripped::Rest(rest) = stripped {
                         // It is a part of a value that was one.
-                        kept.extend(HeaderValue::from_bytes(&rest));
+                        kept.extend(room::value(&rest));
                     }
                 }
             }

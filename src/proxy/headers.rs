@@ -3,15 +3,16 @@
 use std::net::IpAddr;
 
 use http::header::{CONNECTION, CONTENT_TYPE, COOKIE, FORWARDED, HOST, HeaderName, HeaderValue, UPGRADE};
-use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
+use pingora::{ErrorType, OrErr, Result};
 use smallvec::SmallVec;
 
 use crate::classify::looks_like_soap;
 use crate::config::AddressHeader;
 use crate::ids::Scheme;
 use crate::origin::Client;
+use crate::room;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -61,7 +62,7 @@ pub(super) fn host(request: &RequestHeader) -> Option<&[u8]> {
 fn host_value(request: &RequestHeader) -> Option<HeaderValue> {
     let asked = host(request)?;
     let header = request.headers.get(HOST).filter(|header| header.as_bytes() == asked);
-    header.cloned().or_else(|| HeaderValue::from_bytes(asked).ok())
+    header.cloned().or_else(|| room::value(asked).ok())
 }
 
 /// The path as it came, without the query.
@@ -122,7 +123,7 @@ pub(super) fn forward(
     }
     if let Some(host) = host_value(session.req_header()) {
         if !request.headers.contains_key(X_FORWARDED_PORT) {
-            let port = port(host.as_bytes()).and_then(|port| HeaderValue::from_bytes(port).ok());
+            let port = port(host.as_bytes()).and_then(|port| room::value(port).ok());
             let default = HeaderValue::from_static(if scheme == Scheme::Https { "443" } else { "80" });
             request.insert_header("X-Forwarded-Port", port.unwrap_or(default))?;
         }
@@ -138,7 +139,8 @@ fn forward_from_client(request: &mut RequestHeader, client: &Client) -> Result<(
     for claim in claims.cloned().collect::<SmallVec<[HeaderName; 4]>>() {
         request.remove_header(&claim);
     }
-    request.insert_header("X-Forwarded-For", &text(client.ip)[..])
+    request
+        .insert_header("X-Forwarded-For", room::value(&text(client.ip)).or_err(ErrorType::InternalError, "an address")?)
 }
 
 /// An address as it is written.

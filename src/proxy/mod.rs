@@ -3,6 +3,7 @@
 //! The decisions are made elsewhere ([`crate::classify`], [`crate::pool`]); here they are carried out.
 
 mod admit;
+mod at_once;
 mod attempts;
 mod context;
 mod door;
@@ -32,6 +33,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use self::admit::{BODY_TOO_LARGE, Refused};
+use self::at_once::{Boxed, at_once, callbacks, done};
 use self::attempts::{AttemptFailed, KEPT_BODY, NoMember};
 use self::terms::Terms;
 use crate::edge::{Drain, Exchange, Gate};
@@ -121,6 +123,22 @@ impl Proxy {
         reply::send(session, header).await
     }
 
+    /// Decides where a request goes, and keeps that.
+    fn decide(&self, session: &mut Session, context: &mut Context) -> std::result::Result<(), Refused> {
+        let snapshot = context.snapshot.take().unwrap_or_else(|| self.registry.snapshot());
+        let has_body = !session.is_body_empty();
+        let admitted = self
+            .identify(session, context)
+            .and_then(|client| self.admit(&context.terms, &snapshot, session.req_header(), has_body, client))
+            .and_then(|admitted| admitted.fits(context.exchange.announced()))
+            .inspect_err(|refused| context.cluster_refused(&snapshot, refused.cluster))?;
+        if let Some(most) = admitted.body {
+            context.exchange.limit_body(most);
+        }
+        context.admitted(admitted);
+        Ok(())
+    }
+
     /// Whose request it is, and whether the client used TLS.
     fn identify(&self, session: &Session, context: &mut Context) -> std::result::Result<Client, Refused> {
         let request = session.req_header();
@@ -133,6 +151,40 @@ impl Proxy {
         let told = client.via.and_then(|_| headers::forwarded_proto(request));
         context.secure = told.unwrap_or(context.scheme()) == Scheme::Https;
         Ok(client)
+    }
+
+    /// Makes the header for the client of that of the node.
+    fn answer_for_client(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        context: &mut Context,
+    ) -> Result<()> {
+        let last = !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS;
+        if last {
+            context.answered(response, &self.registry);
+        }
+        if self.drain.begun() {
+            // The request came before the stop, so it could not be told then that it is the connection's last.
+            session.set_keepalive(None);
+        }
+        headers::strip_hop_by_hop(response);
+        if response.status == StatusCode::SWITCHING_PROTOCOLS {
+            // From here on silence is no fault of the client; the pool's read timeout ends what is silent for too long.
+            session.set_read_timeout(None);
+            context.exchange.upgrade();
+        }
+        context.terms.harden.apply(response, context.secure, context.is_for_manager())?;
+        // After the cookies of nodes were hardened: ours is as it should be.
+        // Nobody is bound to a member that could not answer.
+        let good = Outcome::of_status(response.status.as_u16()) == Outcome::Good;
+        if last
+            && good
+            && let Some(cookie) = context.affinity_cookie()
+        {
+            response.append_header(SET_COOKIE, cookie.clone())?;
+        }
+        redirect::rewrite(session, response, context)
     }
 }
 
@@ -168,6 +220,35 @@ fn attempt_failed(session: &mut Session, failure: Failure) -> AttemptFailed {
     }
 }
 
+/// Takes in a part of the request's body; fails if that is more than it may have.
+fn take_body(session: &mut Session, body: Option<&Bytes>, end: bool, context: &mut Context) -> Result<()> {
+    let bytes = body.map_or(0, Bytes::len);
+    context.exchange.received(bytes, end);
+    if end && !session.is_body_empty() {
+        context.received(Instant::now());
+    }
+    if !context.take_body(bytes) {
+        context.blame(BODY_TOO_LARGE.reason);
+        return Err(Error::explain(ErrorType::HTTPStatus(BODY_TOO_LARGE.status), "the body is too large").into_down());
+    }
+    Ok(())
+}
+
+/// Makes the header for the node of that of the client.
+fn request_for_node(session: &Session, request: &mut RequestHeader, context: &Context) -> Result<()> {
+    let Some(client) = context.client else { return Ok(()) };
+    if let Some(path) = context.forward() {
+        headers::set_path(request, path)?;
+    }
+    if let Some(cookies) = context.without_affinity_cookie(&request.headers) {
+        request.remove_header(&COOKIE);
+        for cookie in cookies {
+            request.append_header("Cookie", cookie)?;
+        }
+    }
+    headers::forward(session, request, &client, context.terms.listener.origin.client_address, context.scheme())
+}
+
 #[async_trait]
 impl ProxyHttp for Proxy {
     type CTX = Context;
@@ -181,56 +262,111 @@ impl ProxyHttp for Proxy {
     /// Pingora would add a compression module, which this proxy does not use.
     fn init_downstream_modules(&self, _: &mut pingora::modules::http::HttpModules) {}
 
-    async fn early_request_filter(&self, session: &mut Session, context: &mut Context) -> Result<()> {
-        let timeouts = &context.terms.listener.timeouts;
-        session.set_total_drain_timeout(Some(DRAIN_BODY));
-        session.set_read_timeout(Some(timeouts.read));
-        session.set_write_timeout(Some(timeouts.write));
-        Ok(())
-    }
+    callbacks! {
+        fn early_request_filter<'a, 'b, 'c>(
+            self: &'a Self,
+            session: &'b mut Session,
+            context: &'c mut Context
+        ) -> Result<()> {
+            let timeouts = &context.terms.listener.timeouts;
+            session.set_total_drain_timeout(Some(DRAIN_BODY));
+            session.set_read_timeout(Some(timeouts.read));
+            session.set_write_timeout(Some(timeouts.write));
+            at_once(|| Ok(()))
+        }
 
-    async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
-        let snapshot = context.snapshot.take().unwrap_or_else(|| self.registry.snapshot());
-        let has_body = !session.is_body_empty();
-        let admitted = self
-            .identify(session, context)
-            .and_then(|client| self.admit(&context.terms, &snapshot, session.req_header(), has_body, client))
-            .and_then(|admitted| admitted.fits(context.exchange.announced()));
-        match admitted {
-            Ok(admitted) => {
-                if let Some(most) = admitted.body {
-                    context.exchange.limit_body(most);
-                }
-                context.admitted(admitted);
-                Ok(false)
-            }
-            Err(refused) => {
-                context.cluster_refused(&snapshot, refused.cluster);
-                self.refuse(session, context, refused).await?;
-                Ok(true)
+        fn request_filter<'a, 'b, 'c>(
+            self: &'a Self,
+            session: &'b mut Session,
+            context: &'c mut Context
+        ) -> Result<bool> {
+            match self.decide(session, context) {
+                Ok(()) => at_once(|| Ok(false)),
+                Err(refused) => Box::pin(async move { self.refuse(session, context, refused).await.map(|()| true) }),
             }
         }
-    }
 
-    async fn request_body_filter(
-        &self,
-        session: &mut Session,
-        body: &mut Option<Bytes>,
-        end: bool,
-        context: &mut Context,
-    ) -> Result<()> {
-        let bytes = body.as_ref().map_or(0, Bytes::len);
-        context.exchange.received(bytes, end);
-        if end && !session.is_body_empty() {
-            context.received(Instant::now());
+        fn request_body_filter<'a, 'b, 'c, 'd>(
+            self: &'a Self,
+            session: &'b mut Session,
+            body: &'c mut Option<Bytes>,
+            end: bool,
+            context: &'d mut Context
+        ) -> Result<()> {
+            done(take_body(session, body.as_ref(), end, context))
         }
-        if !context.take_body(bytes) {
-            context.blame(BODY_TOO_LARGE.reason);
-            return Err(
-                Error::explain(ErrorType::HTTPStatus(BODY_TOO_LARGE.status), "the body is too large").into_down()
-            );
+
+        fn connected_to_upstream<'a, 'b, 'c, 'd, 'e>(
+            self: &'a Self,
+            session: &'b mut Session,
+            reused: bool,
+            _peer: &'c HttpPeer,
+            _socket: std::os::unix::io::RawFd,
+            _digest: Option<&'d Digest>,
+            context: &'e mut Context
+        ) -> Result<()> {
+            context.connected(reused);
+            if session.is_http2() && !session.is_body_done() {
+                // Nobody reads a body before there is somebody to send it to.
+                context.exchange.await_body();
+            }
+            at_once(|| Ok(()))
         }
-        Ok(())
+
+        fn upstream_request_filter<'a, 'b, 'c, 'd>(
+            self: &'a Self,
+            session: &'b mut Session,
+            request: &'c mut RequestHeader,
+            context: &'d mut Context
+        ) -> Result<()> {
+            done(request_for_node(session, request, context))
+        }
+
+        /// Nothing is done here; the default's box would take memory, as that of the next one.
+        fn proxy_upstream_filter<'a, 'b, 'c>(
+            self: &'a Self,
+            _session: &'b mut Session,
+            _context: &'c mut Context
+        ) -> Result<bool> {
+            at_once(|| Ok(true))
+        }
+
+        fn upstream_response_filter<'a, 'b, 'c, 'd>(
+            self: &'a Self,
+            _session: &'b mut Session,
+            _response: &'c mut ResponseHeader,
+            _context: &'d mut Context
+        ) -> Result<()> {
+            at_once(|| Ok(()))
+        }
+
+        fn response_filter<'a, 'b, 'c, 'd>(
+            self: &'a Self,
+            session: &'b mut Session,
+            response: &'c mut ResponseHeader,
+            context: &'d mut Context
+        ) -> Result<()> {
+            done(self.answer_for_client(session, response, context))
+        }
+
+        fn logging<'a, 'b, 'c, 'd>(
+            self: &'a Self,
+            session: &'b mut Session,
+            _error: Option<&'c Error>,
+            context: &'d mut Context
+        ) -> () {
+            let outcome = context.finish(session);
+            outcome.count(&self.observed.metrics, context);
+            if self.observed.access.wanted() {
+                self.observed.access.write(&outcome.entry(session, context));
+            }
+            if !context.replied || session.is_http2() {
+                return at_once(|| ());
+            }
+            // After a failure the framework drops the connection. If the client is still sending, that would be a reset,
+            // and the client might never see the answer; the shutdown reads for a while what still comes.
+            Box::pin(session.as_downstream_mut().shutdown())
+        }
     }
 
     async fn upstream_peer(&self, session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
@@ -257,75 +393,6 @@ impl ProxyHttp for Proxy {
         failed.blameless |= matches!(error.etype(), ErrorType::BindError | ErrorType::SocketError);
         error.set_retry(context.attempt_failed(&failed, &self.registry));
         error
-    }
-
-    async fn connected_to_upstream(
-        &self,
-        session: &mut Session,
-        reused: bool,
-        _: &HttpPeer,
-        _: std::os::unix::io::RawFd,
-        _: Option<&Digest>,
-        context: &mut Context,
-    ) -> Result<()> {
-        context.connected(reused);
-        if session.is_http2() && !session.is_body_done() {
-            // Nobody reads a body before there is somebody to send it to.
-            context.exchange.await_body();
-        }
-        Ok(())
-    }
-
-    async fn upstream_request_filter(
-        &self,
-        session: &mut Session,
-        request: &mut RequestHeader,
-        context: &mut Context,
-    ) -> Result<()> {
-        let Some(client) = context.client else { return Ok(()) };
-        if let Some(path) = context.forward() {
-            headers::set_path(request, path)?;
-        }
-        if let Some(cookies) = context.without_affinity_cookie(&request.headers) {
-            request.remove_header(&COOKIE);
-            for cookie in cookies {
-                request.append_header("Cookie", cookie)?;
-            }
-        }
-        headers::forward(session, request, &client, context.terms.listener.origin.client_address, context.scheme())
-    }
-
-    async fn response_filter(
-        &self,
-        session: &mut Session,
-        response: &mut ResponseHeader,
-        context: &mut Context,
-    ) -> Result<()> {
-        let last = !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS;
-        if last {
-            context.answered(response, &self.registry);
-        }
-        if self.drain.begun() {
-            // The request came before the stop, so it could not be told then that it is the connection's last.
-            session.set_keepalive(None);
-        }
-        headers::strip_hop_by_hop(response);
-        if response.status == StatusCode::SWITCHING_PROTOCOLS {
-            // From here on silence is no fault of the client; the pool's read timeout ends what is silent for too long.
-            session.set_read_timeout(None);
-            context.exchange.upgrade();
-        }
-        context.terms.harden.apply(response, context.secure, context.is_for_manager())?;
-        // After the cookies of nodes were hardened: ours is as it should be.
-        // Nobody is bound to a member that could not answer.
-        let good = Outcome::of_status(response.status.as_u16()) == Outcome::Good;
-        if last
-            && good
-            && let Some(cookie) = context.affinity_cookie()
-        {
-            response.append_header(SET_COOKIE, cookie.clone())?;
-        }
-        redirect::rewrite(session, response, context)
     }
 
     fn error_while_proxy(
@@ -391,18 +458,5 @@ impl ProxyHttp for Proxy {
     ) -> bool {
         debug!("{}: trying again after {error}", context.describe());
         true
-    }
-
-    async fn logging(&self, session: &mut Session, _: Option<&Error>, context: &mut Context) {
-        let outcome = context.finish(session);
-        outcome.count(&self.observed.metrics, context);
-        if self.observed.access.wanted() {
-            self.observed.access.write(&outcome.entry(session, context));
-        }
-        if context.replied && !session.is_http2() {
-            // After a failure the framework drops the connection. If the client is still sending, that would be a reset,
-            // and the client might never see the answer; the shutdown reads for a while what still comes.
-            session.as_downstream_mut().shutdown().await;
-        }
     }
 }
