@@ -43,7 +43,7 @@ class Peer:
 
 # Of each of these two there is a configuration; with all scenarios, so many balancers would take hours.
 BRIEF = ("bare", "ordinary")
-GO = "valgrind does not run Go programs reliably"
+GO = "valgrind breaks when it runs this Go program"
 ONE_GO_THREAD = (("GOMAXPROCS", "1"),)
 
 PEERS = [
@@ -91,7 +91,8 @@ def choose(asked, default, found, missing):
         if name not in BY_NAME:
             raise Failed(f"there is no peer {name}; there are: {', '.join(BY_NAME)}")
         if name in missing:
-            raise Failed(f"{missing[name]}: run  tools/setup bench  or  benches/load/peers-install {name}")
+            how = f"benches/load/peers-install {name}" if BY_NAME[name].only else "tools/setup bench"
+            raise Failed(f"{missing[name]}: run  {how}")
     if asked:
         return [(replace(peer, only=()), path) for peer, path in found if peer.name in asked], []
     return [one for one in found if one[0].name in default], [f"{missing[name]}: left out" for name in default if name in missing]
