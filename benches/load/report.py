@@ -75,8 +75,9 @@ def cell(figures, measure, peer, form):
 
 
 def table(figures, peers):
-    """One scenario in Markdown."""
+    """One scenario in Markdown, with a column for each of the peers that took part in it."""
     scenario = figures.scenario
+    peers = [name for name in peers if any(name in values for values in figures.values.values())]
     peers = sorted(peers, key=lambda name: name != BASE)
     lines = [f"### {scenario.name}: {scenario.title}", "",
              "| " + " | ".join(["", "unit"] + [name if name == BASE else f"{name} ÷ {BASE}" for name in peers]) + " |",

@@ -9,7 +9,7 @@ from generators import parse_h2load, parse_oha, parse_wrk
 from measure import parse_callgrind, parse_strace
 from peers import BY_NAME, PEERS, choose, configurations, locate, placeholders, render, takes_part
 from processes import Failed
-from report import against_pingora
+from report import against_pingora, table
 from scenarios import BY_NAME as SCENARIO, Scenario
 from session import Figures
 from stats import interval, paired
@@ -105,6 +105,15 @@ def rivals():
     return len(said) == 1 and said[0].endswith("1.50 (reached) in bare, 1.49 (missed) in ordinary.") and against_pingora([]) == []
 
 
+def columns():
+    """Whether a table has columns for those only that took part, HAProxy's first."""
+    figures = Figures(SCENARIO["page"])
+    figures.add("cpu", "carbon-elb", 30)
+    figures.add("cpu", "haproxy", 20)
+    lines = table(figures, ["carbon-elb", "haproxy", "envoy"]).splitlines()
+    return "|  | unit | haproxy | carbon-elb ÷ haproxy |" in lines and "| CPU | µs a request | 20.0 | 1.50 |" in lines
+
+
 def check():
     """0 if all is as it should be, else 1, with what is not."""
     wrk, h2load, oha = parse_wrk(WRK), parse_h2load(H2LOAD), parse_oha(OHA)
@@ -131,6 +140,7 @@ def check():
         "configurations: those of all peers are filled in": filled(),
         "peers: found where they were installed": found_where_installed(),
         **chosen(),
+        "report: columns of those that took part": columns(),
         "report: instructions of those on Pingora": rivals(),
     }
     for what, good in cases.items():
