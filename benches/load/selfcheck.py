@@ -1,17 +1,20 @@
 """Checks how outputs of the tools are read, against recorded ones, and the arithmetic. Run: benches/load/run --self-check"""
 
+import contextlib
+import io
 import os
 import re
 import tempfile
 from types import SimpleNamespace
 
+import measure
 from generators import parse_h2load, parse_oha, parse_wrk
 from measure import parse_callgrind, parse_strace
 from peers import BY_NAME, PEERS, choose, configurations, locate, placeholders, render, takes_part
 from processes import Failed
 from report import against_pingora, table
 from scenarios import BY_NAME as SCENARIO, Scenario
-from session import Figures
+from session import Figures, attempt
 from stats import interval, paired
 
 WRK = """Running 3s test @ http://127.0.0.1:8080/
@@ -105,6 +108,29 @@ def rivals():
     return len(said) == 1 and said[0].endswith("1.50 (reached) in bare, 1.49 (missed) in ordinary.") and against_pingora([]) == []
 
 
+def broken():
+    """Whether a balancer that breaks under load is noted as broken and invalid, and one that does not is not."""
+    figures = Figures(SCENARIO["bare"])
+
+    def fail():
+        raise Failed("no answers")
+
+    with contextlib.redirect_stderr(io.StringIO()):
+        attempt(figures, SimpleNamespace(peer=BY_NAME["envoy"]), fail)
+        attempt(figures, SimpleNamespace(peer=BY_NAME["haproxy"]), lambda: None)
+    return figures.broken == {"envoy"} and dict(figures.invalid) == {"envoy": ["no answers"]}
+
+
+def bounded():
+    """Whether counting instructions gives up when its time is over, and ends the balancer."""
+    ended, real = [], measure.Running
+    measure.Running = lambda *_: SimpleNamespace(end=ended.append)
+    try:
+        return refuses(lambda _: measure.instructions(BY_NAME["envoy"], "", SCENARIO["bare"], None, "", 0), "") and len(ended) == 1
+    finally:
+        measure.Running = real
+
+
 def columns():
     """Whether a table has columns for those only that took part, HAProxy's first."""
     figures = Figures(SCENARIO["page"])
@@ -140,6 +166,8 @@ def check():
         "configurations: those of all peers are filled in": filled(),
         "peers: found where they were installed": found_where_installed(),
         **chosen(),
+        "load: who breaks is noted, and nobody else": broken(),
+        "callgrind: a bound on the time": bounded(),
         "report: columns of those that took part": columns(),
         "report: instructions of those on Pingora": rivals(),
     }
