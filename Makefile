@@ -17,14 +17,17 @@ export FUZZ_SECONDS ?= 60
 # More arguments of benches/load/run, for example: make bench-quick BENCH="--binary target/release/carbon-elb --rounds 6"
 BENCH ?=
 
+# Which further balancers `bench-peers` installs; none named: all.
+PEERS ?=
+
 # Arguments of the demo, for example: make run DEMO="--public 127.0.0.1:8080"
 DEMO ?=
 
 conf_files = $(shell find conf -type f \( -name '*.yaml' -o -name '*.yml' \) 2>/dev/null | sort)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check-conf fmt fmt-check lint doc bench bench-quick bench-micro cost release-pgo image tomcat-image cluster cluster-dual \
-	cluster-down container-tests validate-kubernetes verify boundary-table fleet scale deny fuzz clean
+.PHONY: help setup run test check-conf fmt fmt-check lint doc bench bench-quick bench-peers bench-scale bench-micro cost release-pgo image tomcat-image cluster \
+	cluster-dual cluster-down container-tests validate-kubernetes verify boundary-table fleet scale deny fuzz clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,13 +63,17 @@ lint: ## clippy on everything, warnings are errors
 doc: ## build the documentation, warnings are errors
 	RUSTDOCFLAGS='-D warnings' cargo doc $(CARGO_FLAGS) --no-deps
 
-bench: ## measure against HAProxy and nginx: all scenarios, into benches/RESULTS.md (about an hour)
+bench: ## measure against HAProxy, nginx and what `bench-peers` installed: all scenarios, into benches/RESULTS.md (over an hour)
 	@tools/setup build bench
 	benches/load/run $(BENCH)
 
 bench-quick: ## the same in under three minutes: two scenarios, against HAProxy, nothing written
 	@tools/setup build bench
 	benches/load/run --quick $(BENCH)
+
+bench-peers: ## install Envoy, Traefik, Caddy, pingap and Zentinel for `bench` (about half an hour; PEERS="envoy caddy": only these)
+	@tools/setup build bench-peers
+	benches/load/peers-install $(PEERS)
 
 bench-micro: ## run the benchmarks of single parts (cargo bench)
 	@tools/setup build

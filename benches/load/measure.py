@@ -62,20 +62,26 @@ def memory(peer, path, scenario, setting, folder, count, busy):
         running.end()
 
 
-def instructions(peer, path, scenario, setting, folder):
-    """User instructions for a request: the difference of two numbers of requests, which takes out what connections cost."""
+def instructions(peer, path, scenario, setting, folder, seconds=300):
+    """User instructions for a request: the difference of two numbers of requests, which takes out what connections cost.
+
+    Fails if the requests are not done within `seconds`, for a program may start under valgrind and then stand still.
+    """
     out = f"{folder}-callgrind"
+    until = time.monotonic() + seconds
     running = Running(peer, path, scenario, setting, f"{folder}-valgrind",
-                      (find("valgrind"), "--tool=callgrind", f"--callgrind-out-file={out}", "-q"), 180)
+                      (find("valgrind"), "--tool=callgrind", f"--callgrind-out-file={out}", "-q"), min(180, seconds))
     few, many = scenario.counts
+    parts = []
     try:
-        fixed_count(running, few // 2, None)
-        parts = [dump(running, out, 1)]
-        for number, count in enumerate((few, many), 2):
-            fixed_count(running, count, None)
+        for number, count in enumerate((few // 2, few, many), 1):
+            left = until - time.monotonic()
+            if left < 1:
+                raise Failed(f"not within {seconds} s under valgrind")
+            fixed_count(running, count, None, left)
             parts.append(dump(running, out, number))
     finally:
-        running.end(60)
+        running.end(20)
     return (parts[2] - parts[1]) / (many - few)
 
 

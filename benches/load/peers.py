@@ -5,12 +5,13 @@ import os
 import re
 import signal
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from backend import member_addresses
 from processes import Failed, descendants, end, find, free_port, run, start, wait_until
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
 
 
 @dataclass(frozen=True)
@@ -22,13 +23,28 @@ class Peer:
     version: tuple
     conf: str
     command: tuple
-    # How HAProxy and nginx write TLS into their listeners; `#tls#` lines are for the others.
+    # How some write TLS into their listeners; `#tls#` lines are for the others.
     tls: str = ""
     listen: str = ""
     env: tuple = ()
-    # Which configurations there are.
-    confs: tuple = ("bare", "ordinary")
+    # Configurations that the one in `conf` names, and that are written beside it.
+    more: tuple = ()
+    # The scenarios in which it takes part unless it is asked for by name; none: all.
+    only: tuple = ()
+    # Scenarios that its configurations are not made for.
+    unfit: tuple = ()
+    # Whether it is built on Pingora, as carbon-elb is.
+    pingora: bool = False
+    # Why its instructions are not counted.
+    uncounted: str = ""
+    # Affinity cookies that clients send to one that sets none itself.
+    sessions: tuple = ()
 
+
+# Of each of these two there is a configuration; with all scenarios, so many balancers would take hours.
+BRIEF = ("bare", "ordinary")
+GO = "valgrind breaks when it runs this Go program"
+ONE_GO_THREAD = (("GOMAXPROCS", "1"),)
 
 PEERS = [
     Peer("carbon-elb", "carbon-elb", ("--version",), "carbon-elb-{conf}.yaml", ("{program}", "run", "--config", "{file}"),
@@ -37,21 +53,54 @@ PEERS = [
          tls="ssl crt {both} alpn h2,http/1.1"),
     Peer("nginx", "nginx", ("-v",), "nginx-{conf}.conf", ("{program}", "-c", "{file}", "-e", "stderr"),
          tls="ssl_certificate {certificate}; ssl_certificate_key {key}; ssl_protocols TLSv1.2 TLSv1.3;", listen="ssl http2"),
+    Peer("envoy", "envoy", ("--version",), "envoy-{conf}.yaml",
+         ("{program}", "--config-path", "{file}", "--concurrency", "1", "--disable-hot-restart", "--log-level", "error"), only=BRIEF),
+    Peer("traefik", "traefik", ("version",), "traefik-{conf}.yaml", ("{program}", "--configFile={file}"), env=ONE_GO_THREAD,
+         more=("traefik-{conf}-routes.yaml",), only=BRIEF, unfit=("hosts",), uncounted=GO),
+    Peer("caddy", "caddy", ("version",), "caddy-{conf}.caddyfile",
+         ("{program}", "run", "--adapter", "caddyfile", "--config", "{file}"), tls="tls {certificate} {key}", env=ONE_GO_THREAD,
+         only=BRIEF, unfit=("hosts",), uncounted=GO),
+    Peer("pingap", "pingap", ("--version",), "pingap-{conf}.toml", ("{program}", "--conf", "{file}"), only=BRIEF, unfit=("hosts",),
+         pingora=True, sessions=tuple(f"CARBON_ELB_WORKER=session-{number}" for number in range(8))),
+    Peer("zentinel", "zentinel", ("--version",), "zentinel-{conf}.kdl", ("{program}", "run", "--config", "{file}"),
+         tls='tls {{ cert-file "{certificate}"; key-file "{key}"; }}', env=(("RUST_LOG", "warn"),), only=BRIEF, unfit=("hosts",),
+         pingora=True),
 ]
 BY_NAME = {peer.name: peer for peer in PEERS}
 
 
 def locate(binary):
-    """[(peer, path)] of the peers that are installed, and a sentence for each that is not."""
-    found, missing = [], []
-    folder = os.environ.get("BENCH_PEERS", "")
+    """[(peer, path)] of the peers that are installed, and by name a sentence for each that is not."""
+    found, missing = [], {}
+    folders = [os.environ.get("BENCH_PEERS", ""), f"{os.environ.get('CARGO_TARGET_DIR') or f'{ROOT}/target'}/bench-peers/bin"]
     for peer in PEERS:
-        path = binary if peer.name == "carbon-elb" else find(peer.program, [folder] if folder else [])
+        path = binary if peer.name == "carbon-elb" else find(peer.program, folders)
         if path:
             found.append((peer, path))
         else:
-            missing.append(f"{peer.name} is not installed (neither on PATH nor in $BENCH_PEERS): left out")
+            missing[peer.name] = f"{peer.name} is not installed (not on PATH, in $BENCH_PEERS or in target/bench-peers)"
     return found, missing
+
+
+def choose(asked, default, found, missing):
+    """[(peer, path)] of those that take part, and a sentence for each of `default` that is left out.
+
+    `asked` are names that the user wants, or None: these take part in every scenario, and it fails if one of them is not there.
+    """
+    for name in asked or ():
+        if name not in BY_NAME:
+            raise Failed(f"there is no peer {name}; there are: {', '.join(BY_NAME)}")
+        if name in missing:
+            how = f"benches/load/peers-install {name}" if BY_NAME[name].only else "tools/setup bench"
+            raise Failed(f"{missing[name]}: run  {how}")
+    if asked:
+        return [(replace(peer, only=()), path) for peer, path in found if peer.name in asked], []
+    return [one for one in found if one[0].name in default], [f"{missing[name]}: left out" for name in default if name in missing]
+
+
+def takes_part(peer, scenario):
+    """Whether the peer has a turn in a scenario."""
+    return scenario.name not in peer.unfit and (not peer.only or scenario.name in peer.only)
 
 
 def version(peer, path):
@@ -86,6 +135,30 @@ def render(template, values, scenario):
     return re.sub(r"\$\{(BENCH_\w+)(?::-([^}]*))?\}", value, "\n".join(lines) + "\n")
 
 
+def placeholders(peer, scenario, setting, folder, port):
+    """The values of the placeholders in configurations; None: the default that stands beside the placeholder."""
+    certificate, key, both = setting.certificate
+    tls = {"certificate": certificate, "key": key, "both": both}
+    return {
+        "BENCH_PORT": port, "BENCH_ADMIN_PORT": free_port(), "BENCH_NODE_PORT": setting.backend.port,
+        "BENCH_ACCESS_LOG": f"{folder}/access.log", "BENCH_DIR": folder, "BENCH_HOSTS": f"{folder}/hosts",
+        "BENCH_CERTIFICATE": certificate, "BENCH_KEY": key, "BENCH_FILES": setting.files, "BENCH_SCHEME": scenario.scheme,
+        "BENCH_TLS": peer.tls.format(**tls) if scenario.tls else "",
+        "BENCH_LISTEN": peer.listen if scenario.tls else "",
+        # HAProxy keeps so many for each server, the others for all: enough for each member to keep its connection.
+        "BENCH_KEEPALIVE": 4 * scenario.members if scenario.members > 64 else None,
+        "BENCH_IDLE": "1h" if scenario.idle else None,
+    }
+
+
+def configurations(peer, scenario, values):
+    """(name, text) of each file that the peer reads."""
+    for pattern in (peer.conf, *peer.more):
+        name = pattern.format(conf=scenario.conf)
+        with open(f"{HERE}/conf/{name}") as template:
+            yield name, render(template.read(), values, scenario)
+
+
 class Running:
     """A balancer that runs."""
 
@@ -94,23 +167,11 @@ class Running:
         self.peer, self.scenario, self.port = peer, scenario, free_port()
         self.folder = folder
         os.makedirs(folder, exist_ok=True)
-        certificate, key, both = setting.certificate
-        tls = {"certificate": certificate, "key": key, "both": both}
-        values = {
-            "BENCH_PORT": self.port, "BENCH_ADMIN_PORT": free_port(), "BENCH_NODE_PORT": setting.backend.port,
-            "BENCH_ACCESS_LOG": f"{folder}/access.log", "BENCH_DIR": folder, "BENCH_HOSTS": f"{folder}/hosts",
-            "BENCH_CERTIFICATE": certificate, "BENCH_KEY": key, "BENCH_FILES": setting.files,
-            "BENCH_TLS": peer.tls.format(**tls) if scenario.tls else "",
-            "BENCH_LISTEN": peer.listen if scenario.tls else "",
-            # HAProxy keeps so many for each server, the others for all: enough for each member to keep its connection.
-            "BENCH_KEEPALIVE": 4 * scenario.members if scenario.members > 64 else None,
-            "BENCH_IDLE": "1h" if scenario.idle else None,
-        }
-        with open(f"{HERE}/conf/{peer.conf.format(conf=scenario.conf)}") as template:
-            text = render(template.read(), values, scenario)
+        values = placeholders(peer, scenario, setting, folder, self.port)
+        for name, text in configurations(peer, scenario, values):
+            with open(f"{folder}/{name}", "w") as out:
+                out.write(text)
         file = f"{folder}/{peer.conf.format(conf=scenario.conf)}"
-        with open(file, "w") as out:
-            out.write(text)
         with open(values["BENCH_HOSTS"], "w") as out:
             out.write("".join(f"{host}\n" for host in scenario.host_names()))
         command = [word.format(program=path, file=file, port=self.port) for word in peer.command]
@@ -144,8 +205,12 @@ class Running:
 
     def cookies(self):
         """Affinity cookies of several members, as clients send them back; none without affinity."""
+        if self.scenario.conf != "ordinary":
+            return []
+        if self.peer.sessions:
+            return list(self.peer.sessions)
         found = []
-        for _ in range(8 if self.scenario.conf == "ordinary" else 0):
+        for _ in range(8):
             client = self.connect()
             try:
                 client.request("GET", "/services/Version", headers={"Host": "esb.example.com"})

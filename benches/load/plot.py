@@ -5,7 +5,7 @@ from math import log2
 
 from report import BASE, ratio
 
-COLOURS = ["#1f6feb", "#d97706", "#2f9e44", "#9c36b5", "#c92a2a", "#0b7285"]
+COLOURS = ["#1f6feb", "#d97706", "#2f9e44", "#9c36b5", "#c92a2a", "#0b7285", "#868e96"]
 LEFT, WIDTH, ROW, TOP = 190, 560, 16, 64
 
 

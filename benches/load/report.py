@@ -6,11 +6,13 @@ import subprocess
 import time
 from statistics import median
 
-from peers import version
+from peers import BY_NAME, version
 from processes import find, run
 from stats import paired
 
 BASE = "haproxy"
+# How many times fewer instructions than other balancers on Pingora carbon-elb is to need, and in which scenarios.
+GOAL, GOAL_IN = 1.5, ("bare", "ordinary")
 
 # (measure, what it is called, its unit, format). Less is better, but for rates.
 MEASURES = [
@@ -73,8 +75,9 @@ def cell(figures, measure, peer, form):
 
 
 def table(figures, peers):
-    """One scenario in Markdown."""
+    """One scenario in Markdown, with a column for each of the peers that took part in it."""
     scenario = figures.scenario
+    peers = [name for name in peers if any(name in values for values in figures.values.values())]
     peers = sorted(peers, key=lambda name: name != BASE)
     lines = [f"### {scenario.name}: {scenario.title}", "",
              "| " + " | ".join(["", "unit"] + [name if name == BASE else f"{name} ÷ {BASE}" for name in peers]) + " |",
@@ -87,6 +90,22 @@ def table(figures, peers):
         lines += ["", f"**{name} is invalid here**: {'; '.join(sorted(set(reasons)))[:400]}."]
     lines += [line for note in figures.notes for line in ("", f"{note[:1].upper()}{note[1:]}.")]
     return "\n".join(lines) + "\n"
+
+
+def against_pingora(all_figures):
+    """For each other balancer that is built on Pingora, a sentence with its instructions for a request ÷ carbon-elb's."""
+    sentences = []
+    for name in (peer.name for peer in BY_NAME.values() if peer.pingora):
+        ratios = []
+        for figures in all_figures:
+            counted = figures.values.get("instructions", {})
+            found = paired(counted.get(name, []), counted.get("carbon-elb", []))
+            if found and figures.scenario.name in GOAL_IN:
+                ratios.append(f"{found[0]:.2f} ({'reached' if found[0] >= GOAL else 'missed'}) in {figures.scenario.name}")
+        if ratios:
+            sentences.append(f"User instructions of {name}, built on Pingora too, divided by carbon-elb's (goal: at least {GOAL}): "
+                             + ", ".join(ratios) + ".")
+    return sentences
 
 
 def versions(found, root):
@@ -129,6 +148,7 @@ def document(all_figures, peers, rows, how):
         "others hold ratios to it: 1.00 is as HAProxy, 2.00 is twice as much. A ratio is the median of the ratios of rounds in "
         "which both had their turn one after the other, with an interval in which the true median lies with 95% (from six "
         "rounds on; with fewer: the extremes). Instructions, system calls and memory are measured once.", "",
+        *[line for sentence in against_pingora(all_figures) for line in (sentence, "")],
         "![CPU time and instructions, relative to HAProxy](RESULTS.svg)", "", how, "",
         "| | |", "| --- | --- |", *[f"| {what} | {which} |" for what, which in rows], "",
     ]

@@ -1,12 +1,20 @@
 """Checks how outputs of the tools are read, against recorded ones, and the arithmetic. Run: benches/load/run --self-check"""
 
+import contextlib
+import io
+import os
 import re
+import tempfile
+from types import SimpleNamespace
 
+import measure
 from generators import parse_h2load, parse_oha, parse_wrk
 from measure import parse_callgrind, parse_strace
-from peers import render
+from peers import BY_NAME, PEERS, choose, configurations, locate, placeholders, render, takes_part
 from processes import Failed
-from scenarios import Scenario
+from report import against_pingora, table
+from scenarios import BY_NAME as SCENARIO, Scenario
+from session import Figures, attempt
 from stats import interval, paired
 
 WRK = """Running 3s test @ http://127.0.0.1:8080/
@@ -43,6 +51,95 @@ def refuses(parse, text):
     return False
 
 
+def filled():
+    """Whether every file of every peer, with and without TLS, has a value for each placeholder, and names the four nodes."""
+    setting = SimpleNamespace(certificate=("a.crt", "a.key", "a.pem"), backend=SimpleNamespace(port=4321), files=1024)
+    for peer in PEERS:
+        for scenario in (Scenario("x", "x", conf=conf, tls=tls) for conf in ("bare", "ordinary") for tls in (False, True)):
+            texts = [text for _, text in configurations(peer, scenario, placeholders(peer, scenario, setting, "/folder", 1234))]
+            said = "\n".join(line for line in "".join(texts).splitlines() if not line.lstrip().startswith("#"))
+            nodes = all(f"127.0.0.{number}" in said for number in (1, 2, 3, 4))
+            if "BENCH_" in said or not nodes or ("a.crt" in said or "a.pem" in said) != scenario.tls:
+                return False
+    return True
+
+
+def found_where_installed():
+    """Whether a peer is found in $BENCH_PEERS, before any other place."""
+    before = os.environ.get("BENCH_PEERS")
+    with tempfile.TemporaryDirectory() as folder:
+        program = f"{folder}/pingap"
+        with open(program, "w") as out:
+            out.write("#!/bin/sh\n")
+        os.chmod(program, 0o755)
+        os.environ["BENCH_PEERS"] = folder
+        try:
+            return dict((peer.name, path) for peer, path in locate("/carbon-elb")[0]).get("pingap") == program
+        finally:
+            os.environ.pop("BENCH_PEERS")
+            if before is not None:
+                os.environ["BENCH_PEERS"] = before
+
+
+def chosen():
+    """What is made of names of peers, where one peer is not there: by what is checked, whether it is so."""
+    there = [(BY_NAME[name], f"/{name}") for name in ("carbon-elb", "haproxy", "pingap")]
+    missing = {"caddy": "caddy is not there"}
+    bare, page, hosts = SCENARIO["bare"], SCENARIO["page"], SCENARIO["hosts"]
+    (named, _), (usual, left_out) = choose(["pingap"], [], there, missing), choose(None, ["haproxy", "pingap", "caddy"], there, missing)
+    pingap = dict((peer.name, peer) for peer, _ in usual)["pingap"]
+    return {
+        "peers: an unknown one is refused": refuses(lambda name: choose([name], [], there, missing), "nonsense"),
+        "peers: one that is named and not there is refused": refuses(lambda name: choose([name], [], there, missing), "caddy"),
+        "peers: one that is not named and not there is left out": left_out == ["caddy is not there: left out"] and len(usual) == 2,
+        "peers: in two scenarios unless named": takes_part(pingap, bare) and not takes_part(pingap, page)
+            and takes_part(named[0][0], page) and not takes_part(named[0][0], hosts) and takes_part(BY_NAME["haproxy"], hosts),
+    }
+
+
+def rivals():
+    """What is said of instructions: one of two goals is missed, and another scenario does not count."""
+    several = []
+    for name, ours, theirs in (("bare", 100, 150), ("ordinary", 100, 149), ("page", 100, 300)):
+        several.append(Figures(SCENARIO[name]))
+        several[-1].add("instructions", "carbon-elb", ours)
+        several[-1].add("instructions", "pingap", theirs)
+    said = against_pingora(several)
+    return len(said) == 1 and said[0].endswith("1.50 (reached) in bare, 1.49 (missed) in ordinary.") and against_pingora([]) == []
+
+
+def broken():
+    """Whether a balancer that breaks under load is noted as broken and invalid, and one that does not is not."""
+    figures = Figures(SCENARIO["bare"])
+
+    def fail():
+        raise Failed("no answers")
+
+    with contextlib.redirect_stderr(io.StringIO()):
+        attempt(figures, SimpleNamespace(peer=BY_NAME["envoy"]), fail)
+        attempt(figures, SimpleNamespace(peer=BY_NAME["haproxy"]), lambda: None)
+    return figures.broken == {"envoy"} and dict(figures.invalid) == {"envoy": ["no answers"]}
+
+
+def bounded():
+    """Whether counting instructions gives up when its time is over, and ends the balancer."""
+    ended, real = [], measure.Running
+    measure.Running = lambda *_: SimpleNamespace(end=ended.append)
+    try:
+        return refuses(lambda _: measure.instructions(BY_NAME["envoy"], "", SCENARIO["bare"], None, "", 0), "") and len(ended) == 1
+    finally:
+        measure.Running = real
+
+
+def columns():
+    """Whether a table has columns for those only that took part, HAProxy's first."""
+    figures = Figures(SCENARIO["page"])
+    figures.add("cpu", "carbon-elb", 30)
+    figures.add("cpu", "haproxy", 20)
+    lines = table(figures, ["carbon-elb", "haproxy", "envoy"]).splitlines()
+    return "|  | unit | haproxy | carbon-elb ÷ haproxy |" in lines and "| CPU | µs a request | 20.0 | 1.50 |" in lines
+
+
 def check():
     """0 if all is as it should be, else 1, with what is not."""
     wrk, h2load, oha = parse_wrk(WRK), parse_h2load(H2LOAD), parse_oha(OHA)
@@ -66,6 +163,13 @@ def check():
         "configurations: members, TLS lines, placeholders":
             re.sub(r"\s+", " ", members) == "tls: {} - wk-4 127.0.0.4:9 75s - wk-5 127.0.0.5:9 75s ",
         "configurations: an unknown placeholder is refused": refuses(lambda text: render(text, {}, Scenario("x", "x")), "${BENCH_NO}"),
+        "configurations: those of all peers are filled in": filled(),
+        "peers: found where they were installed": found_where_installed(),
+        **chosen(),
+        "load: who breaks is noted, and nobody else": broken(),
+        "callgrind: a bound on the time": bounded(),
+        "report: columns of those that took part": columns(),
+        "report: instructions of those on Pingora": rivals(),
     }
     for what, good in cases.items():
         if not good:

@@ -11,7 +11,7 @@ from statistics import median
 import generators
 import measure
 from backend import Backend, make_certificate
-from peers import Running
+from peers import Running, takes_part
 from processes import Failed, end, find
 
 
@@ -35,6 +35,8 @@ class Figures:
     # Why figures of a peer do not count, by peer.
     invalid: dict = field(default_factory=lambda: defaultdict(list))
     notes: list = field(default_factory=list)
+    # Peers that have no further turn.
+    broken: set = field(default_factory=set)
 
     def add(self, measure_name, peer, value):
         self.values[measure_name][peer].append(value)
@@ -70,9 +72,9 @@ def measure_scenario(scenario, found, options, cpus, files):
     """All figures of a scenario for the peers `found`, [(peer, path)]."""
     figures = Figures(scenario)
     for peer, _ in found:
-        if scenario.conf not in peer.confs or (scenario.name != "bare" and len(peer.confs) == 1):
+        if scenario.name in peer.unfit and not peer.only:
             figures.notes.append(f"{peer.name} has no configuration for this scenario")
-    found = [(peer, path) for peer, path in found if len(peer.confs) > 1 or scenario.name == "bare"]
+    found = [(peer, path) for peer, path in found if takes_part(peer, scenario)]
     setting = Setting(scenario, cpus, files)
     try:
         under_load(scenario, found, options, setting, figures)
@@ -101,10 +103,11 @@ def under_load(scenario, found, options, setting, figures):
                 figures.notes.append(f"only {idle} idle connections: the limit on open files is {setting.files}")
             held = [generators.Held(one, idle, "/services/Echo", setting.other_cpus) for one in running]
         for one in running:
-            generators.closed_loop(one, 1, setting.other_cpus)
+            attempt(figures, one, lambda one=one: generators.closed_loop(one, 1, setting.other_cpus))
         for number in range(options.rounds):
             for one in running:
-                turn(one, options.seconds, setting, figures)
+                if one.peer.name not in figures.broken:
+                    attempt(figures, one, lambda one=one: turn(one, options.seconds, setting, figures))
             say(f"  round {number + 1} of {options.rounds}")
         if options.open_loop and scenario.open_loop:
             open_loop(running, options, setting, figures)
@@ -113,6 +116,16 @@ def under_load(scenario, found, options, setting, figures):
             one.release()
         for one in running:
             one.end()
+
+
+def attempt(figures, one, load):
+    """Puts a load on a balancer. One that breaks makes its own figures invalid, and has no further turn."""
+    try:
+        load()
+    except (Failed, OSError) as problem:
+        figures.invalid[one.peer.name].append(str(problem))
+        figures.broken.add(one.peer.name)
+        say(f"  {one.peer.name}: {problem}")
 
 
 def turn(one, seconds, setting, figures):
@@ -139,6 +152,10 @@ def open_loop(running, options, setting, figures):
     """Latency at half of what the slowest of them could take, the same for all."""
     if not find("oha"):
         figures.notes.append("oha is not installed (cargo install --locked oha): latencies are those of the closed loop only")
+        return
+    # Who takes part in some scenarios only does not set the pace, and would not keep it.
+    running = [one for one in running if not one.peer.only and one.peer.name not in figures.broken]
+    if not running:
         return
     rate = int(min(median(figures.values["rate"][one.peer.name]) for one in running) / 2)
     figures.notes.append(f"open loop: {rate} requests/s, half of what the slowest peer took in the closed loop")
@@ -171,7 +188,8 @@ def counts(scenario, found, setting, figures):
             figures.notes.append(f"{tool} is not installed: {what} were not counted")
             continue
         for peer, path in found:
-            if len(peer.confs) == 1:
+            if tool == "valgrind" and peer.uncounted:
+                figures.notes.append(f"{peer.name}: {what} not counted: {peer.uncounted}")
                 continue
             try:
                 if tool == "valgrind":
