@@ -260,14 +260,14 @@ impl Members {
         id: &NodeId,
         weight: Option<u16>,
     ) -> Result<(Weights, Weights), Refusal> {
-        if let Some(weight) = weight.filter(|weight| !(1..=256).contains(weight)) {
-            return Err(Refusal::Malformed("weight", format!("{weight} is out of range"), "1 to 256".to_owned()));
-        }
         let settings = admission::cluster(&self.base, cluster)?;
         let own = settings.nodes.iter().find(|node| node.id == *id);
         let dynamic = self.clusters.get(cluster);
         let other = dynamic.and_then(|dynamic| dynamic.present.get(id)).map(|present| &present.node);
         let configured = own.or(other).ok_or(Refusal::UnknownMember)?.weight;
+        if let Some(weight) = weight.filter(|weight| !(1..=256).contains(weight)) {
+            return Err(Refusal::Malformed("weight", format!("{weight} is out of range"), "1 to 256".to_owned()));
+        }
         let dynamic = self.clusters.entry(cluster.clone()).or_default();
         let before = match weight {
             Some(weight) => dynamic.weights.insert(id.clone(), weight),
@@ -324,6 +324,18 @@ impl Members {
             }
             self.settle_held(&cluster, now);
         }
+    }
+
+    /// What a member that is not the file's is; nothing if there is none.
+    pub(super) fn roles(&self, cluster: &ClusterName, id: &NodeId) -> Vec<Role> {
+        let present = self.clusters.get(cluster).and_then(|dynamic| dynamic.present.get(id));
+        present.map(|present| present.node.roles.clone()).unwrap_or_default()
+    }
+
+    /// What a node of the file is.
+    pub(super) fn own_roles(&self, cluster: &ClusterName, id: &NodeId) -> Option<Vec<Role>> {
+        let own = admission::cluster(&self.base, cluster).ok()?.nodes.iter().find(|node| node.id == *id)?;
+        Some(own.roles.clone())
     }
 
     /// What is known of a member that is not the file's.

@@ -141,6 +141,21 @@ pub struct Registered {
     pub shown: Shown,
 }
 
+/// Why somebody could not change a member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Denied<E> {
+    /// They may not speak for it, for a reason that they know.
+    NotTheirs(E),
+    /// Nobody could.
+    Refused(Refusal),
+}
+
+impl<E> From<Refusal> for Denied<E> {
+    fn from(refusal: Refusal) -> Self {
+        Denied::Refused(refusal)
+    }
+}
+
 /// All members that come and go, for everybody who changes them or wants to know of them.
 #[derive(Debug)]
 pub struct Membership {
@@ -162,38 +177,58 @@ impl Membership {
 
     /// Registers a member, or renews its lease and takes in what it says of itself now.
     ///
+    /// `may` is asked, as by the other changes of one member, in the same step as the change is made in: of the roles that the
+    /// member has then, none if there is none. It is not to ask for anything of the membership.
+    ///
     /// # Errors
-    /// See [`Refusal`]. Then nothing has changed.
-    pub fn register(
+    /// See [`Denied`]. Then nothing has changed.
+    pub fn register<E>(
         &self,
         cluster: &ClusterName,
         id: &NodeId,
         registration: &Registration,
         now: Instant,
-    ) -> Result<Registered, Refusal> {
-        self.change(|members| members.register(cluster, id, registration, now))
+        may: impl FnOnce(&[Role]) -> Result<(), E>,
+    ) -> Result<Registered, Denied<E>> {
+        self.change(|members| {
+            may(&members.roles(cluster, id)).map_err(Denied::NotTheirs)?;
+            Ok(members.register(cluster, id, registration, now)?)
+        })
     }
 
     /// Renews the lease of a member, for as long as it was registered for or for another time.
     ///
     /// # Errors
-    /// There is no such member, or it has no lease.
-    pub fn renew(
+    /// There is no such member, or it has no lease; or `may` says no.
+    pub fn renew<E>(
         &self,
         cluster: &ClusterName,
         id: &NodeId,
         lease: Option<Duration>,
         now: Instant,
-    ) -> Result<Shown, Refusal> {
-        self.change(|members| members.renew(cluster, id, lease, now))
+        may: impl FnOnce(&[Role]) -> Result<(), E>,
+    ) -> Result<Shown, Denied<E>> {
+        self.change(|members| {
+            may(&members.roles(cluster, id)).map_err(Denied::NotTheirs)?;
+            Ok(members.renew(cluster, id, lease, now)?)
+        })
     }
 
     /// Ends the lease of a member: it is leaving.
     ///
     /// # Errors
-    /// There is no such member, or it has no lease.
-    pub fn deregister(&self, cluster: &ClusterName, id: &NodeId, now: Instant) -> Result<Shown, Refusal> {
-        self.change(|members| members.deregister(cluster, id, now))
+    /// There is no such member, or it has no lease; or `may` says no.
+    pub fn deregister<E>(
+        &self,
+        cluster: &ClusterName,
+        id: &NodeId,
+        now: Instant,
+        may: impl FnOnce(&[Role]) -> Result<(), E>,
+    ) -> Result<Shown, Denied<E>> {
+        self.change(|members| {
+            may(&members.roles(cluster, id)).map_err(Denied::NotTheirs)?;
+            Ok(members.deregister(cluster, id, now)?)
+        })
     }
 
     /// Takes in the whole set of nodes that a source finds for a cluster; with none, all of its members are leaving.
@@ -224,14 +259,19 @@ impl Membership {
     /// Sets the weight of a node, of the file too, in place of the configured one; `None`: the configured one again.
     ///
     /// # Errors
-    /// There is no such node, or no such weight.
-    pub fn set_weight(
+    /// There is no such node, or no such weight; or `may` says no.
+    pub fn set_weight<E>(
         &self,
         cluster: &ClusterName,
         id: &NodeId,
         weight: Option<u16>,
-    ) -> Result<(Weights, Weights), Refusal> {
-        self.change(|members| members.set_weight(cluster, id, weight))
+        may: impl FnOnce(&[Role]) -> Result<(), E>,
+    ) -> Result<(Weights, Weights), Denied<E>> {
+        self.change(|members| {
+            let own = members.own_roles(cluster, id);
+            may(&own.unwrap_or_else(|| members.roles(cluster, id))).map_err(Denied::NotTheirs)?;
+            Ok(members.set_weight(cluster, id, weight)?)
+        })
     }
 
     /// Takes in a new configuration of the file, and hands the effective one to `publish`; nothing else is published
