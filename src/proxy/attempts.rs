@@ -160,17 +160,22 @@ impl Attempts {
         route: &mut Route,
         registry: &Registry,
     ) -> Result<(), NoMember> {
-        // The lease of an attempt that failed ends before the next member is chosen.
-        self.current = None;
-        if self.count > 0 {
-            route.renew(registry.snapshot());
-        }
+        self.begin(route, registry);
         let now = Instant::now();
         let (chosen, began) = match self.choose_now(route, now)? {
             Ok(chosen) => (chosen, now),
             Err(stand) => (self.wait(session, route, registry, stand).await?, Instant::now()),
         };
         self.take(chosen, route, session.req_header(), began)
+    }
+
+    /// Makes ready for the next attempt: the lease of one that failed ends before another member is chosen, by what is known
+    /// now.
+    fn begin(&mut self, route: &mut Route, registry: &Registry) {
+        self.current = None;
+        if self.count > 0 {
+            route.renew(registry.snapshot());
+        }
     }
 
     /// A member, or where to wait for one.
@@ -381,10 +386,9 @@ impl Attempts {
         }
     }
 
-    /// Takes in which member is asked after one has failed: the session moves if its own is down by now, say.
+    /// Takes in which member is asked after one has failed: the session moves if its own is down by now, or gone, say.
     fn follow_session(&mut self, route: &Route, chosen: usize) {
-        let away = route.session_node().is_some_and(|node| node != chosen);
-        if !away || self.session == Some(Away::Moved) {
+        if !route.is_away(chosen) || self.session == Some(Away::Moved) {
             return;
         }
         self.session = match route.why_session_moves() {

@@ -101,3 +101,30 @@ async fn whoever_waits_no_more_tells_the_pool_that_it_is_in_by_now() {
         assert!(has_member(second.as_mut()), "moves: {moves}");
     }
 }
+
+/// The member of a session goes after its request has failed there: the session has moved when another one is asked, once.
+#[test]
+fn a_session_whose_member_is_removed_between_two_tries_is_gone() {
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let registry = registry(config(&[NODE, OTHER], ""), &metrics);
+    let (mut route, header) = request(&registry, Some("wk-1"));
+    let mut attempts = Attempts::default();
+    let mut try_once = || {
+        attempts.begin(&mut route, &registry);
+        let now = Instant::now();
+        let chosen = attempts.choose_now(&route, now).unwrap().expect("one has room");
+        attempts.take(chosen, &mut route, &header, now).unwrap();
+        let node = attempts.lease().unwrap().node().id().to_string();
+        let text = metrics.render().unwrap();
+        let moved = text.lines().filter(|line| line.starts_with("carbon_elb_sessions_moved_total{"));
+        (node, moved.map(str::to_owned).collect::<Vec<_>>(), attempts.away_once())
+    };
+    assert_eq!(try_once(), ("wk-1".to_owned(), vec![], false));
+    registry.apply(Arc::new(config(&[OTHER, "{ id: wk-3, host: 192.0.2.3 }"], "")), None, Instant::now());
+    let gone = "carbon_elb_sessions_moved_total{cluster=\"esb\",reason=\"gone\",role=\"worker\"} 1";
+    for _ in 0..2 {
+        let (node, moved, away_once) = try_once();
+        assert!(["wk-2", "wk-3"].contains(&node.as_str()), "{node}");
+        assert_eq!((moved, away_once), (vec![gone.to_owned()], false));
+    }
+}
