@@ -32,6 +32,7 @@
 //! longer allowed where it is goes at once. What is in flight on it finishes even so.
 
 pub mod admission;
+mod dynamic;
 mod members;
 mod places;
 mod publisher;
