@@ -14,7 +14,7 @@ use super::problem::{Kind, Problem};
 use super::reply::Reply;
 use crate::config::{Cluster, Config, Node};
 use crate::ids::{ClusterName, Endpoint, NAME_RULE, Name, NodeId, Role};
-use crate::membership::{LEASE_SECONDS, Refusal, Registration, Shown, USUAL_LEASE_SECONDS, Weights};
+use crate::membership::{Denied, LEASE_SECONDS, Refusal, Registration, Shown, USUAL_LEASE_SECONDS, Weights};
 
 /// What a member says of itself.
 #[derive(Deserialize)]
@@ -126,9 +126,9 @@ pub(super) fn register(api: &Api, request: &Request<'_>) -> Result<Reply, Proble
     let roles: &[Role] = if registration.roles.is_empty() { &[Role::Worker] } else { &registration.roles };
     api.guard.check_pools(request, cluster, roles)?;
     // Who may not speak for a member may not replace it either.
-    check_known(api, request, &named)?;
-    let registered = api.membership.register(cluster, &named.id, &registration, request.now);
-    let registered = registered.map_err(|refusal| named.problem(refusal))?;
+    let may = |known: &[Role]| api.guard.check_pools(request, cluster, known);
+    let registered = api.membership.register(cluster, &named.id, &registration, request.now, may);
+    let registered = registered.map_err(|denied| named.denied(denied))?;
     if registered.new {
         info!("admin: {} registers {cluster}/{} at {}", request.who(), named.id, registration.address);
     }
@@ -145,19 +145,20 @@ pub(super) fn renew(api: &Api, request: &Request<'_>) -> Result<Reply, Problem> 
         body => body::object(body, &["lease"])?,
     };
     let term = renewal.lease.map(lease).transpose()?;
-    check_known(api, request, &named)?;
-    let shown = api.membership.renew(&named.cluster.name, &named.id, term, request.now);
-    Ok(reply(StatusCode::OK, &named, &shown.map_err(|refusal| named.problem(refusal))?))
+    let cluster = &named.cluster.name;
+    let may = |known: &[Role]| api.guard.check_pools(request, cluster, known);
+    let shown = api.membership.renew(cluster, &named.id, term, request.now, may);
+    Ok(reply(StatusCode::OK, &named, &shown.map_err(|denied| named.denied(denied))?))
 }
 
 /// `DELETE /api/v1/clusters/{cluster}/members/{node}`
 pub(super) fn deregister(api: &Api, request: &Request<'_>) -> Result<Reply, Problem> {
     let config = api.registry.config();
     let named = named(&config, request)?;
-    check_known(api, request, &named)?;
     let cluster = &named.cluster.name;
-    let shown = api.membership.deregister(cluster, &named.id, request.now);
-    let shown = shown.map_err(|refusal| named.problem(refusal))?;
+    let may = |known: &[Role]| api.guard.check_pools(request, cluster, known);
+    let shown = api.membership.deregister(cluster, &named.id, request.now, may);
+    let shown = shown.map_err(|denied| named.denied(denied))?;
     info!("admin: {} deregisters {cluster}/{}", request.who(), named.id);
     Ok(reply(StatusCode::ACCEPTED, &named, &shown))
 }
@@ -169,12 +170,12 @@ pub(super) fn set_weight(api: &Api, request: &Request<'_>) -> Result<Reply, Prob
     let WantedWeight { weight } = body::object(request.body, &["weight"])?;
     let weight = weight.map(|weight| within("weight", weight, "1 to 256")).transpose()?;
     let cluster = &named.cluster.name;
-    let own = named.cluster.nodes.iter().find(|node| node.id == named.id).map(|node| node.roles.clone());
-    let other = api.membership.shown(cluster, &named.id, request.now).map(|shown| shown.node.roles);
-    let roles = own.or(other).ok_or_else(|| unknown_node(named.cluster, named.id.as_str(), request))?;
-    api.guard.check_pools(request, cluster, &roles)?;
+    let may = |known: &[Role]| api.guard.check_pools(request, cluster, known);
     let (before, after) =
-        api.membership.set_weight(cluster, &named.id, weight).map_err(|refusal| named.problem(refusal))?;
+        api.membership.set_weight(cluster, &named.id, weight, may).map_err(|denied| match denied {
+            Denied::Refused(Refusal::UnknownMember) => unknown_node(named.cluster, named.id.as_str(), request),
+            denied => named.denied(denied),
+        })?;
     if before != after {
         let id = &named.id;
         info!("admin: {} sets the weight of {cluster}/{id} from {} to {}", request.who(), before.weight, after.weight);
@@ -182,13 +183,6 @@ pub(super) fn set_weight(api: &Api, request: &Request<'_>) -> Result<Reply, Prob
     let shown = |weights: Weights| ShownWeight { weight: weights.weight, configured: weights.configured };
     let changed = Changed { before: shown(before), after: shown(after) };
     Ok(Reply::json(StatusCode::OK, "application/json", &changed))
-}
-
-/// Whether the token is good for a member as it is now, if there is one.
-fn check_known(api: &Api, request: &Request<'_>, named: &Named<'_>) -> Result<(), Problem> {
-    let shown = api.membership.shown(&named.cluster.name, &named.id, request.now);
-    let roles = shown.map(|shown| shown.node.roles).unwrap_or_default();
-    api.guard.check_pools(request, &named.cluster.name, &roles)
 }
 
 fn named<'c>(config: &'c Config, request: &'c Request<'_>) -> Result<Named<'c>, Problem> {
@@ -278,6 +272,13 @@ fn reply(status: StatusCode, named: &Named<'_>, shown: &Shown) -> Reply {
 }
 
 impl Named<'_> {
+    fn denied(&self, denied: Denied<Problem>) -> Problem {
+        match denied {
+            Denied::NotTheirs(problem) => problem,
+            Denied::Refused(refusal) => self.problem(refusal),
+        }
+    }
+
     /// A refusal in words.
     fn problem(&self, refusal: Refusal) -> Problem {
         let detail = format!("{}/{}: {refusal}", self.cluster.name, self.id);

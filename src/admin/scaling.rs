@@ -121,6 +121,8 @@ impl<'a> Looked<'a> {
         let node = &shown.node.node;
         let left = node.sessions_left().seen(self.now).filter(|_| known.keeps_sessions);
         let named = self.api.membership.shown(&self.cluster.name, node.id(), self.now);
+        // One that an operator drains, or lets rest, is as its probes say, which go on.
+        let would = known.wanted != AdminState::Ready && is_away(known.standing) && !shown.node.down;
         ScaledMember {
             id: node.id().clone(),
             roles: settings.roles.clone(),
@@ -133,8 +135,7 @@ impl<'a> Looked<'a> {
             leaving: settings.leaving,
             state: known.wanted,
             standing: known.standing.as_str().to_owned(),
-            // One that an operator drains, or lets rest, is up as far as anybody knows; its probes go on.
-            up: known.is_up() || (known.wanted != AdminState::Ready && is_away(known.standing)) || settings.leaving,
+            up: known.is_up() || would || settings.leaving,
             in_flight: node.in_flight(),
             queued,
             sessions: left.map(|left| ScaledSessions { left: left.sessions, at_least: left.at_least }),

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::*;
 use crate::autoscale::published::Scaling;
 use crate::autoscale::{Decision, Fleet, Posted, Reason, ScalePolicy, Why};
-use crate::ids::{Endpoint, Role};
+use crate::ids::{Endpoint, Name, Role};
 
 /// Posts that three workers are wanted.
 pub(super) fn post(api: &Api) {
@@ -67,6 +67,29 @@ fn what_is_wanted_is_shown_with_the_nodes_there_are() {
     // Those who carry it out read the same.
     let read: Scaling = serde_json::from_value(all.clone()).unwrap();
     assert_eq!(serde_json::to_value(&read).unwrap(), all);
+}
+
+/// Whoever stops nodes may have one back that rests, if it serves.
+#[test]
+fn a_node_that_rests_is_up_if_its_probes_say_so() {
+    let api = api();
+    post(&api);
+    put(&api, "wk-1", r#"{"state": "maintenance"}"#);
+    let key = api.registry.node(&Name::parse("esb").unwrap(), &Name::parse("wk-1").unwrap()).unwrap();
+    let config = api.registry.config();
+    let port = crate::registry::probed_port(&config.clusters[0], &config.clusters[0].nodes[1], Endpoint::Passthrough);
+    let place = std::net::SocketAddr::new("192.0.2.11".parse().unwrap(), port);
+    let probed = |good: bool| {
+        // So often that it counts.
+        for _ in 0..5 {
+            api.registry.record_probe(key, Endpoint::Passthrough, place, good, Instant::now());
+        }
+        let member = get(&api, "/api/v1/scaling").1["pools"][0]["members"][0].clone();
+        (member["standing"].clone(), member["up"].clone())
+    };
+    assert_eq!(probed(true), (json!("maintenance"), json!(true)));
+    assert_eq!(probed(false), (json!("maintenance"), json!(false)));
+    assert_eq!(probed(true), (json!("maintenance"), json!(true)));
 }
 
 #[test]

@@ -24,8 +24,8 @@ pub struct Memory {
     draining: BTreeMap<NodeId, Instant>,
     /// How often in a row members that get nothing had nothing to do.
     quiet: BTreeMap<NodeId, u32>,
-    /// Those that were drained from here because there were too many.
-    spare: BTreeSet<NodeId>,
+    /// Those that were drained from here because there were too many, and what they were told last.
+    spare: BTreeMap<NodeId, AdminState>,
     /// When leases were renewed last.
     renewed: BTreeMap<NodeId, Instant>,
     /// Until when steps are not tried again that failed.
@@ -70,7 +70,8 @@ impl Memory {
             let times = self.quiet.entry(id.clone()).or_default();
             *times = times.saturating_add(1);
         }
-        self.spare.retain(|id| state(id) == Some(AdminState::Draining));
+        // In another state than it was told, it is somebody else's doing.
+        self.spare.retain(|id, told| state(id) == Some(*told));
         self.renewed.retain(|id, _| running(id) && world.members.contains_key(id));
         self.paused.retain(|id, until| *until > now && ids.contains(id));
         self.joined.retain(|id| world.instances.contains_key(id));
@@ -98,9 +99,9 @@ impl Memory {
         self.quiet.get(id).copied().unwrap_or(0)
     }
 
-    /// Whether a member was drained from here because there were too many.
+    /// Whether a member was drained from here because there were too many, and what it has been since is our doing too.
     pub(super) fn is_spare(&self, id: &NodeId) -> bool {
-        self.spare.contains(id)
+        self.spare.contains_key(id)
     }
 
     /// Whether a lease has to be renewed.
@@ -120,7 +121,21 @@ impl Memory {
 
     /// Takes in that a member was drained because there are too many.
     pub fn drained(&mut self, id: &NodeId) {
-        self.spare.insert(id.clone());
+        self.spare.insert(id.clone(), AdminState::Draining);
+    }
+
+    /// Takes in that a member gets nothing any more. That is for being too many only if it was drained for that.
+    pub fn rested(&mut self, id: &NodeId) {
+        if let Some(told) = self.spare.get_mut(id) {
+            *told = AdminState::Maintenance;
+        }
+    }
+
+    /// Takes in that a member was made ready: who drains it from now on, or lets it rest, has other reasons, and requests may
+    /// have been given to it.
+    pub fn kept(&mut self, id: &NodeId) {
+        self.spare.remove(id);
+        self.quiet.remove(id);
     }
 
     /// Takes in which balancers have answered, and whether one has said what is wanted. If that is not as it was, some

@@ -8,7 +8,8 @@
 //! 2. Neither a dual node nor the last manager is stopped.
 //! 3. Whatever runs is a member: an instance that no balancer knows is registered, not stopped. So after a crash of the
 //!    balancer, or of this program, everything is found again, and only then is decided whether it is too much.
-//! 4. What is on its way out (draining, or in maintenance, whoever wanted that) is not counted on.
+//! 4. What is on its way out (draining, or in maintenance, whoever wanted that) is not counted on. If it is wanted again
+//!    before it is stopped, it is had back, unless somebody else has put it there.
 //! 5. There are never more than the policy's `max`.
 
 use std::collections::BTreeSet;
@@ -92,18 +93,28 @@ pub fn plan(world: &World, memory: &Memory, limits: &Limits, prefix: &str, now: 
     // second limit from here could only be a smaller one. Nothing else of the policy counts here.
     let policy = ScalePolicy { startup_limit: limits.join, step_up: None, step_down: None, ..ScalePolicy::of(1) };
     let wanted = planner.fleet().steps(world.wanted, &policy);
-    steps.extend(planner.resume(wanted.resume));
+    let resumed: BTreeSet<NodeId> = planner.spare().take(wanted.resume).cloned().collect();
+    steps.extend(resumed.iter().cloned().map(Step::Keep));
     steps.extend(planner.start(wanted.start, wanted.resume));
     steps.extend(planner.cancel(wanted.cancel, hung));
     steps.extend(planner.drain(wanted.drain));
-    // What is drained now is not made ready first.
+    settle(&mut steps, &resumed);
+    steps
+}
+
+/// One thing is done with a member. What is had back is neither stopped nor led further out; what is drained now is not
+/// made ready first.
+fn settle(steps: &mut Vec<Step>, resumed: &BTreeSet<NodeId>) {
+    steps.retain(|step| match step {
+        Step::Drain(id, _) | Step::Rest(id) | Step::Stop(id) => !resumed.contains(id),
+        _ => true,
+    });
     let drained = steps.iter().filter_map(|step| match step {
         Step::Drain(id, _) => Some(id.clone()),
         _ => None,
     });
     let drained: BTreeSet<NodeId> = drained.collect();
     steps.retain(|step| !matches!(step, Step::Keep(id) if drained.contains(id)));
-    steps
 }
 
 struct Planner<'a> {
@@ -186,7 +197,7 @@ impl Planner<'_> {
     /// An instance that was not up in time, the one that is waited for the longest. One after the other: if all are down
     /// at once, the fault is rather between the balancer and them, and requests may still be sent to them in panic.
     fn hung(&self) -> Option<&NodeId> {
-        let given_up = |member: &Member| member.is_leaving() && member.health != Health::Up;
+        let given_up = |member: &Member| member.state == AdminState::Draining && member.health != Health::Up;
         if self.running().any(|(_, member)| member.is_some_and(given_up)) {
             return None;
         }
@@ -221,13 +232,13 @@ impl Planner<'_> {
         self.world.instances.values().filter(|instance| **instance == Instance::Starting).count()
     }
 
-    /// The draining members that could be had back.
+    /// The members on their way out that could be had back: first those that drain, which have their sessions still.
     fn spare(&self) -> impl Iterator<Item = &NodeId> {
-        let spare = self.running().filter(|(id, member)| {
-            let back = |member: &Member| member.state == AdminState::Draining && member.health == Health::Up;
-            member.is_some_and(back) && self.memory.is_spare(id) && self.may_try(id)
-        });
-        spare.map(|(id, _)| id)
+        [AdminState::Draining, AdminState::Maintenance].into_iter().flat_map(move |state| {
+            let back = move |member: &Member| member.state == state && member.health == Health::Up;
+            let spare = self.running().filter(move |(_, member)| member.is_some_and(back));
+            spare.map(|(id, _)| id).filter(|id| self.memory.is_spare(id) && self.may_try(id))
+        })
     }
 
     fn fleet(&self) -> Fleet {
@@ -239,10 +250,6 @@ impl Planner<'_> {
             starting: waiting.chain(std::iter::repeat_n(Duration::ZERO, self.starting())).collect(),
             draining: self.spare().count(),
         }
-    }
-
-    fn resume(&self, count: usize) -> impl Iterator<Item = Step> {
-        self.spare().take(count).map(|id| Step::Keep(id.clone()))
     }
 
     fn start(&self, count: usize, resumed: usize) -> Option<Step> {

@@ -190,12 +190,16 @@ impl Executor {
                     true => info!("{name}: {id} is wanted again: {because}"),
                     false => info!("{name}: {id} is made ready: {}", Why::Behind.as_str()),
                 }
-                self.set(&id, AdminState::Ready, now).await;
+                if self.set(&id, AdminState::Ready, now).await {
+                    self.memory.kept(&id);
+                }
             }
             Step::Drain(id, why) => self.drain(&id, why, because, now).await,
             Step::Rest(id) => {
                 info!("{name}: {id} gets no requests any more, of its sessions neither");
-                self.set(&id, AdminState::Maintenance, now).await;
+                if self.set(&id, AdminState::Maintenance, now).await {
+                    self.memory.rested(&id);
+                }
             }
             Step::Stop(id) => {
                 let (told, busy) = match world.members.get(&id) {

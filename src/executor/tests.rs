@@ -2,7 +2,7 @@
 
 mod histories;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::Memory;
@@ -257,6 +257,77 @@ fn one_that_was_spare_is_had_back() {
     memory.drained(&id("auto-b"));
     memory.observe(&world, begin);
     assert_eq!(steps_with(&world, &memory, begin), [Step::Keep(id("auto-b"))]);
+    // Of its sessions none may be left: it is had back all the same, and not let rest first.
+    let idle = self::world(2, &[("auto-a", Some(member())), ("auto-b", Some(draining(0)))]);
+    memory.observe(&idle, begin);
+    assert_eq!(steps_with(&idle, &memory, begin), [Step::Keep(id("auto-b"))]);
+}
+
+/// A memory of members that were drained from here, and of which these were let rest.
+fn memory_of(world: &World, resting: &[&str]) -> Memory {
+    let mut memory = Memory::default();
+    for name in world.members.keys() {
+        memory.drained(name);
+        if resting.contains(&name.as_str()) {
+            memory.rested(name);
+        }
+    }
+    memory
+}
+
+#[test]
+fn one_that_rests_is_had_back_until_it_is_stopped() {
+    let now = Instant::now();
+    const A: &str = "auto-a";
+    const B: &str = "auto-b";
+    const C: &str = "auto-c";
+    let keep = |name: &str| Step::Keep(id(name));
+    let busy = || Some(Member { busy: 1, ..resting() });
+    let down = || Some(Member { health: Health::Down, ..resting() });
+    let differs = || Some(Member { differs: true, ..resting() });
+    let rows: Vec<(&str, World, &[&str], Vec<Step>)> = vec![
+        ("busy", world(1, &[(A, busy())]), &[A], vec![keep(A)]),
+        ("idle", world(1, &[(A, Some(resting()))]), &[A], vec![keep(A)]),
+        ("those that drain come first", world(1, &[(A, busy()), (B, Some(draining(3)))]), &[A], vec![keep(B)]),
+        ("then those that rest", world(2, &[(A, busy()), (B, Some(draining(3)))]), &[A], vec![keep(A), keep(B)]),
+        (
+            "then new ones",
+            world(4, &[(A, busy()), (B, Some(draining(3))), (C, busy())]),
+            &[A, C],
+            vec![keep(A), keep(B), keep(C), Step::Start(1)],
+        ),
+        ("not all balancers let it rest: they need not", world(1, &[(A, differs())]), &[A], vec![keep(A)]),
+        ("one that is down is no help", world(1, &[(A, down())]), &[A], vec![Step::Start(1)]),
+        ("an operator lets it rest", world(1, &[(A, busy())]), &[], vec![Step::Start(1)]),
+        ("an operator drains one that has rested", world(1, &[(A, Some(draining(3)))]), &[A], vec![Step::Start(1)]),
+        ("nobody is missed", world(0, &[(A, busy())]), &[A], vec![]),
+    ];
+    for (what, world, resting, expected) in rows {
+        let mut memory = memory_of(&world, resting);
+        memory.observe(&world, now);
+        assert_eq!(steps_with(&world, &memory, now), expected, "{what}");
+    }
+}
+
+#[test]
+fn one_that_could_be_stopped_is_had_back() {
+    let now = Instant::now();
+    let mut world = world(0, &[("auto-a", Some(resting()))]);
+    let mut memory = memory_of(&world, &["auto-a"]);
+    memory.observe(&world, now);
+    memory.observe(&world, now);
+    assert_eq!(steps_with(&world, &memory, now), [Step::Stop(id("auto-a"))]);
+    world.wanted = 1;
+    assert_eq!(steps_with(&world, &memory, now), [Step::Keep(id("auto-a"))], "and not stopped");
+    // What becomes of it after that is not our doing, even if we have not seen it ready in between.
+    memory.kept(&id("auto-a"));
+    memory.observe(&world, now);
+    assert_eq!(steps_with(&world, &memory, now), [Step::Start(1)], "and it is to be idle twice again");
+    // One that was given up is let rest, too, but not because there were too many.
+    let mut given_up = Memory::default();
+    given_up.rested(&id("auto-a"));
+    given_up.observe(&world, now);
+    assert_eq!(steps_with(&world, &given_up, now), [Step::Start(1)]);
 }
 
 #[test]

@@ -5,65 +5,41 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::admission::{self, Refusal, admit};
-use super::places::Places;
+use super::dynamic::{Dynamic, Lease, Present};
+use super::names::{Names, Resolved};
 use super::told::{Event, Happened, Report, Shown, Weights};
 use super::{LONGEST_DRAIN, Registered, Registration, SHORTEST_DRAIN, Source};
-use crate::config::{Cluster, Config, Node, NodeHost};
+use crate::config::{Config, Node, NodeHost};
 use crate::ids::{ClusterName, NodeId, Role};
 
 /// The file's configuration, and the members that come and go.
 #[derive(Debug)]
 pub struct Members {
+    /// As it is written.
+    file: Arc<Config>,
+    /// The same, with addresses for the names of its nodes as far as they are known: what others are held against.
     base: Arc<Config>,
+    names: Names,
     clusters: BTreeMap<ClusterName, Dynamic>,
     /// Whether something has changed since the effective configuration was last asked for.
     news: bool,
     happened: Vec<Happened>,
 }
 
-/// The members of a cluster that come and go.
-#[derive(Debug, Default)]
-struct Dynamic {
-    leases: BTreeMap<NodeId, Lease>,
-    /// What sources other than the API find, those too that may not be members.
-    found: BTreeMap<Source, BTreeMap<NodeId, Node>>,
-    /// The members.
-    present: BTreeMap<NodeId, Present>,
-    /// Where those of them are that are not leaving.
-    places: Places,
-    /// Weights in place of the configured ones, of nodes of the file too.
-    weights: BTreeMap<NodeId, u16>,
-}
-
-#[derive(Debug)]
-struct Lease {
-    node: Node,
-    term: Duration,
-    ends: Instant,
-}
-
-#[derive(Debug)]
-struct Present {
-    /// Its flag `leaving` says whether it is drained.
-    node: Node,
-    source: Source,
-    /// When it began to leave.
-    since: Option<Instant>,
-}
-
 impl Members {
     /// Nobody but the file's nodes.
     pub fn new(base: Arc<Config>) -> Self {
-        Members { base, clusters: BTreeMap::new(), news: false, happened: Vec::new() }
+        let (file, names, clusters) = (base.clone(), Names::default(), BTreeMap::new());
+        Members { file, base, names, clusters, news: false, happened: Vec::new() }
     }
 
     /// The configuration with all members in it: those of the file first, then the others in the order of their ids.
     /// What it says of a node does not depend on the order in which changes came.
     pub fn effective(&self) -> Arc<Config> {
         if self.clusters.values().all(|dynamic| dynamic.present.is_empty() && dynamic.weights.is_empty()) {
-            return self.base.clone();
+            return self.file.clone();
         }
-        let mut config = Config::clone(&self.base);
+        let mut config = Config::clone(&self.file);
         for cluster in &mut config.clusters {
             let Some(dynamic) = self.clusters.get(&cluster.name) else { continue };
             cluster.nodes.extend(dynamic.present.values().map(|present| present.node.clone()));
@@ -260,14 +236,14 @@ impl Members {
         id: &NodeId,
         weight: Option<u16>,
     ) -> Result<(Weights, Weights), Refusal> {
-        if let Some(weight) = weight.filter(|weight| !(1..=256).contains(weight)) {
-            return Err(Refusal::Malformed("weight", format!("{weight} is out of range"), "1 to 256".to_owned()));
-        }
         let settings = admission::cluster(&self.base, cluster)?;
         let own = settings.nodes.iter().find(|node| node.id == *id);
         let dynamic = self.clusters.get(cluster);
         let other = dynamic.and_then(|dynamic| dynamic.present.get(id)).map(|present| &present.node);
         let configured = own.or(other).ok_or(Refusal::UnknownMember)?.weight;
+        if let Some(weight) = weight.filter(|weight| !(1..=256).contains(weight)) {
+            return Err(Refusal::Malformed("weight", format!("{weight} is out of range"), "1 to 256".to_owned()));
+        }
         let dynamic = self.clusters.entry(cluster.clone()).or_default();
         let before = match weight {
             Some(weight) => dynamic.weights.insert(id.clone(), weight),
@@ -281,8 +257,25 @@ impl Members {
 
     /// Takes in a new configuration of the file.
     pub(super) fn set_base(&mut self, base: Arc<Config>, now: Instant) {
-        self.base = base.clone();
+        self.file = base;
         self.news = true;
+        self.names.keep_those_of(&self.file);
+        self.hold_against_file(now);
+    }
+
+    /// Takes in what the names of the file's nodes stand for, all that is known of them.
+    pub(super) fn set_names(&mut self, known: Vec<Resolved>, now: Instant) {
+        let mut names = Names::of(known);
+        names.keep_those_of(&self.file);
+        if std::mem::replace(&mut self.names, names) != self.names {
+            self.hold_against_file(now);
+        }
+    }
+
+    /// Decides anew about everybody: the file's nodes are others, or somewhere else.
+    fn hold_against_file(&mut self, now: Instant) {
+        let base = self.names.put_into(&self.file);
+        self.base = base.clone();
         for name in self.clusters.keys().cloned().collect::<Vec<_>>() {
             let Ok(settings) = admission::cluster(&base, &name) else {
                 self.clusters.remove(&name);
@@ -324,6 +317,18 @@ impl Members {
             }
             self.settle_held(&cluster, now);
         }
+    }
+
+    /// What a member that is not the file's is; nothing if there is none.
+    pub(super) fn roles(&self, cluster: &ClusterName, id: &NodeId) -> Vec<Role> {
+        let present = self.clusters.get(cluster).and_then(|dynamic| dynamic.present.get(id));
+        present.map(|present| present.node.roles.clone()).unwrap_or_default()
+    }
+
+    /// What a node of the file is.
+    pub(super) fn own_roles(&self, cluster: &ClusterName, id: &NodeId) -> Option<Vec<Role>> {
+        let own = admission::cluster(&self.base, cluster).ok()?.nodes.iter().find(|node| node.id == *id)?;
+        Some(own.roles.clone())
     }
 
     /// What is known of a member that is not the file's.
@@ -417,69 +422,5 @@ impl Members {
         let Some(present) = present else { return };
         let (source, role) = (present.source.clone(), present.node.roles.first().copied().unwrap_or(Role::Worker));
         self.happened.push(Happened { cluster: cluster.clone(), id: id.clone(), source, role, event });
-    }
-}
-
-impl Dynamic {
-    /// Members that are not leaving.
-    fn members(&self) -> usize {
-        self.present.values().filter(|present| present.since.is_none()).count()
-    }
-
-    /// Whether it has as many members as it may have. Those that are leaving are bounded, too, as they cost as much.
-    fn is_full(&self, settings: &Cluster) -> bool {
-        self.members() >= settings.max_dynamic || self.present.len() >= settings.max_dynamic.saturating_mul(2)
-    }
-
-    /// What is said of an id by whom it belongs to.
-    fn named(&self, id: &NodeId, may: impl Fn(&Node) -> bool) -> Option<(Source, Node)> {
-        let said = |source: &Source| match source {
-            Source::Api => self.leases.get(id).map(|lease| &lease.node),
-            other => self.found.get(other)?.get(id),
-        };
-        let present = self.present.get(id).filter(|present| present.since.is_none()).map(|present| &present.source);
-        let mut sources = present.into_iter().chain([&Source::Api]).chain(self.found.keys());
-        sources.find_map(|source| Some((source.clone(), said(source).filter(|node| may(node))?.clone())))
-    }
-
-    /// The member that has a node's place.
-    fn holder(&self, base: &Config, settings: &Cluster, node: &Node) -> Option<&Node> {
-        let member = |id: &NodeId| self.present.get(id).filter(|present| present.since.is_none());
-        self.places.holder(base, settings, node, |id| member(id).map(|present| &present.node))
-    }
-
-    /// Whether somebody who registers may be a member, as far as other members are concerned.
-    fn free_for(&self, base: &Config, settings: &Cluster, node: &Node) -> Result<(), Refusal> {
-        let staying = || self.present.values().filter(|present| present.since.is_none());
-        match self.present.get(&node.id).filter(|present| present.since.is_none()) {
-            Some(present) if present.source != Source::Api => return Err(Refusal::Taken(present.source.to_string())),
-            Some(_) => {}
-            None if self.is_full(settings) => return Err(Refusal::TooMany(settings.max_dynamic)),
-            None => {}
-        }
-        let others = || staying().map(|present| &present.node);
-        // Whoever registered at its place and does the same may be replaced: see `at_the_place_of`. Not whom a source finds.
-        let is_found = |id: &NodeId| self.found.values().any(|found| found.contains_key(id));
-        let holder = self.holder(base, settings, node);
-        let is_lease = |id: &NodeId| self.present.get(id).is_some_and(|present| present.source == Source::Api);
-        if let Some(other) = holder.filter(|other| !is_lease(&other.id) || is_found(&other.id)) {
-            return Err(Refusal::AddressTaken(other.id.clone()));
-        }
-        let elsewhere = others().filter(|other| other.roles != node.roles);
-        if let Some(other) = admission::same_place(elsewhere, base, settings, node) {
-            return Err(Refusal::AddressTaken(other.id.clone()));
-        }
-        admission::same_route(others(), settings, node)
-            .map_or(Ok(()), |other| Err(Refusal::RouteTaken(other.id.clone())))
-    }
-
-    /// Registered members whose place another one says to have: no two processes can, so they are not there any more.
-    fn at_the_place_of(&self, base: &Config, settings: &Cluster, node: &Node) -> Vec<NodeId> {
-        let others = self.leases.values().map(|lease| &lease.node);
-        others
-            .filter(|other| other.roles == node.roles)
-            .filter(|other| admission::same_place([*other].into_iter(), base, settings, node).is_some())
-            .map(|other| other.id.clone())
-            .collect()
     }
 }

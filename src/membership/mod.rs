@@ -19,8 +19,8 @@
 //! that name it at once, the API, then the sources in the order of their names. Who does not have it waits, and is reported
 //! once.
 //!
-//! Whose a place is, address and port, is decided the same way: a node of the file that is given by address has its own
-//! always. Otherwise it is that of the member that was there first, of two in one answer of a source the one named first; who
+//! Whose a place is, address and port, is decided the same way: a node of the file has its own always; one that is given by
+//! name, from when it is known what that stands for. Otherwise it is that of the member that was there first, of two in one answer of a source the one named first; who
 //! registers where somebody registered takes that one's. Other members that are found at a place do not get the same
 //! requests once more: they wait, are reported, and take over when the first one leaves.
 //!
@@ -32,7 +32,9 @@
 //! longer allowed where it is goes at once. What is in flight on it finishes even so.
 
 pub mod admission;
+mod dynamic;
 mod members;
+mod names;
 mod places;
 mod publisher;
 #[cfg(test)]
@@ -52,6 +54,7 @@ use tokio::sync::Notify;
 
 pub use self::admission::Refusal;
 pub use self::members::Members;
+pub use self::names::Resolved;
 pub use self::publisher::{Publisher, Target};
 pub use self::told::{Event, Happened, Report, Shown, Weights};
 use crate::config::{Cluster, Config, Node, NodeHost};
@@ -141,6 +144,21 @@ pub struct Registered {
     pub shown: Shown,
 }
 
+/// Why somebody could not change a member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Denied<E> {
+    /// They may not speak for it, for a reason that they know.
+    NotTheirs(E),
+    /// Nobody could.
+    Refused(Refusal),
+}
+
+impl<E> From<Refusal> for Denied<E> {
+    fn from(refusal: Refusal) -> Self {
+        Denied::Refused(refusal)
+    }
+}
+
 /// All members that come and go, for everybody who changes them or wants to know of them.
 #[derive(Debug)]
 pub struct Membership {
@@ -162,38 +180,58 @@ impl Membership {
 
     /// Registers a member, or renews its lease and takes in what it says of itself now.
     ///
+    /// `may` is asked, as by the other changes of one member, in the same step as the change is made in: of the roles that the
+    /// member has then, none if there is none. It is not to ask for anything of the membership.
+    ///
     /// # Errors
-    /// See [`Refusal`]. Then nothing has changed.
-    pub fn register(
+    /// See [`Denied`]. Then nothing has changed.
+    pub fn register<E>(
         &self,
         cluster: &ClusterName,
         id: &NodeId,
         registration: &Registration,
         now: Instant,
-    ) -> Result<Registered, Refusal> {
-        self.change(|members| members.register(cluster, id, registration, now))
+        may: impl FnOnce(&[Role]) -> Result<(), E>,
+    ) -> Result<Registered, Denied<E>> {
+        self.change(|members| {
+            may(&members.roles(cluster, id)).map_err(Denied::NotTheirs)?;
+            Ok(members.register(cluster, id, registration, now)?)
+        })
     }
 
     /// Renews the lease of a member, for as long as it was registered for or for another time.
     ///
     /// # Errors
-    /// There is no such member, or it has no lease.
-    pub fn renew(
+    /// There is no such member, or it has no lease; or `may` says no.
+    pub fn renew<E>(
         &self,
         cluster: &ClusterName,
         id: &NodeId,
         lease: Option<Duration>,
         now: Instant,
-    ) -> Result<Shown, Refusal> {
-        self.change(|members| members.renew(cluster, id, lease, now))
+        may: impl FnOnce(&[Role]) -> Result<(), E>,
+    ) -> Result<Shown, Denied<E>> {
+        self.change(|members| {
+            may(&members.roles(cluster, id)).map_err(Denied::NotTheirs)?;
+            Ok(members.renew(cluster, id, lease, now)?)
+        })
     }
 
     /// Ends the lease of a member: it is leaving.
     ///
     /// # Errors
-    /// There is no such member, or it has no lease.
-    pub fn deregister(&self, cluster: &ClusterName, id: &NodeId, now: Instant) -> Result<Shown, Refusal> {
-        self.change(|members| members.deregister(cluster, id, now))
+    /// There is no such member, or it has no lease; or `may` says no.
+    pub fn deregister<E>(
+        &self,
+        cluster: &ClusterName,
+        id: &NodeId,
+        now: Instant,
+        may: impl FnOnce(&[Role]) -> Result<(), E>,
+    ) -> Result<Shown, Denied<E>> {
+        self.change(|members| {
+            may(&members.roles(cluster, id)).map_err(Denied::NotTheirs)?;
+            Ok(members.deregister(cluster, id, now)?)
+        })
     }
 
     /// Takes in the whole set of nodes that a source finds for a cluster; with none, all of its members are leaving.
@@ -224,14 +262,19 @@ impl Membership {
     /// Sets the weight of a node, of the file too, in place of the configured one; `None`: the configured one again.
     ///
     /// # Errors
-    /// There is no such node, or no such weight.
-    pub fn set_weight(
+    /// There is no such node, or no such weight; or `may` says no.
+    pub fn set_weight<E>(
         &self,
         cluster: &ClusterName,
         id: &NodeId,
         weight: Option<u16>,
-    ) -> Result<(Weights, Weights), Refusal> {
-        self.change(|members| members.set_weight(cluster, id, weight))
+        may: impl FnOnce(&[Role]) -> Result<(), E>,
+    ) -> Result<(Weights, Weights), Denied<E>> {
+        self.change(|members| {
+            let own = members.own_roles(cluster, id);
+            may(&own.unwrap_or_else(|| members.roles(cluster, id))).map_err(Denied::NotTheirs)?;
+            Ok(members.set_weight(cluster, id, weight)?)
+        })
     }
 
     /// Takes in a new configuration of the file, and hands the effective one to `publish`; nothing else is published
@@ -244,6 +287,12 @@ impl Membership {
             members.effective()
         });
         publish(effective)
+    }
+
+    /// Takes in what the names of the file's nodes stand for. `known` tells all that is known, and is asked in the step of the
+    /// change, so that the last one to come has the newest; it is not to ask for anything of the membership.
+    pub fn set_names(&self, known: impl FnOnce() -> Vec<Resolved>, now: Instant) {
+        self.change(|members| members.set_names(known(), now));
     }
 
     /// What is known of a member that is not the file's.

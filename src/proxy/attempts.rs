@@ -15,7 +15,7 @@ use super::on_trial::OnTrial;
 use super::route::{Route, Seen};
 use crate::health::passive::{Outcome, Recorder, Trial};
 use crate::member::Lease;
-use crate::pool::{self, Ask, Choice, Picked, Pool, PoolView};
+use crate::pool::{self, Ask, Choice, Member, Picked, Pool, PoolView};
 use crate::queue::{Queue, QueueError, Ticket, Try};
 use crate::registry::{Registry, Snapshot};
 use crate::retry::{self, Decision, Failed, Failure, Others, Place, RetryPass};
@@ -93,7 +93,28 @@ enum Turn {
     /// Nobody may be asked.
     NoneReady,
     /// It is to wait in another queue.
-    Elsewhere(Arc<Queue>),
+    Elsewhere(Stand),
+}
+
+/// Where a request waits.
+#[derive(Debug)]
+struct Stand {
+    /// The queue that it is in: the pool's, or that of the member of its session.
+    own: Arc<Queue>,
+    /// The pool's: of those that would take any member.
+    pool: Arc<Queue>,
+}
+
+impl Stand {
+    /// For any member.
+    fn for_any(view: &PoolView) -> Self {
+        Stand { own: view.pool.queue.clone(), pool: view.pool.queue.clone() }
+    }
+
+    /// For one member.
+    fn for_one(view: &PoolView, member: &Member) -> Self {
+        Stand { own: member.queue.clone(), pool: view.pool.queue.clone() }
+    }
 }
 
 impl Chosen {
@@ -139,26 +160,31 @@ impl Attempts {
         route: &mut Route,
         registry: &Registry,
     ) -> Result<(), NoMember> {
-        // The lease of an attempt that failed ends before the next member is chosen.
-        self.current = None;
-        if self.count > 0 {
-            route.renew(registry.snapshot());
-        }
+        self.begin(route, registry);
         let now = Instant::now();
         let (chosen, began) = match self.choose_now(route, now)? {
             Ok(chosen) => (chosen, now),
-            Err(queue) => (self.wait(session, route, registry, queue).await?, Instant::now()),
+            Err(stand) => (self.wait(session, route, registry, stand).await?, Instant::now()),
         };
         self.take(chosen, route, session.req_header(), began)
     }
 
+    /// Makes ready for the next attempt: the lease of one that failed ends before another member is chosen, by what is known
+    /// now.
+    fn begin(&mut self, route: &mut Route, registry: &Registry) {
+        self.current = None;
+        if self.count > 0 {
+            route.renew(registry.snapshot());
+        }
+    }
+
     /// A member, or where to wait for one.
-    fn choose_now(&self, route: &Route, now: Instant) -> Result<Result<Chosen, Arc<Queue>>, NoMember> {
+    fn choose_now(&self, route: &Route, now: Instant) -> Result<Result<Chosen, Stand>, NoMember> {
         let view = route.view().ok_or(NoMember::NoneReady)?;
         match self.pick(view, self.ask(route.session, route), now) {
             Choice::Picked(picked) => Ok(Ok(Chosen::new(picked, None))),
-            Choice::Full => Ok(Err(view.pool.queue.clone())),
-            Choice::SessionFull(member) => Ok(Err(member.queue.clone())),
+            Choice::Full => Ok(Err(Stand::for_any(view))),
+            Choice::SessionFull(member) => Ok(Err(Stand::for_one(view, member))),
             Choice::Nobody => Err(NoMember::NoneReady),
         }
     }
@@ -184,13 +210,12 @@ impl Attempts {
         session: &mut Session,
         route: &Route,
         registry: &Registry,
-        queue: Arc<Queue>,
+        stand: Stand,
     ) -> Result<Chosen, NoMember> {
         let view = route.view().ok_or(NoMember::NoneReady)?;
         let limit = view.pool.settings.queue.wait;
-        let _told = Told(&view.pool.queue);
         tokio::select! {
-            waited = self.wait_in(queue, limit, route, registry) => waited,
+            waited = self.wait_in(stand, limit, route, registry) => waited,
             error = has_left(session) => Err(match error.etype() {
                 ErrorType::ReadTimedout => NoMember::TooSlow(error),
                 _ => NoMember::ClientGone,
@@ -198,10 +223,11 @@ impl Attempts {
         }
     }
 
-    /// Waits in a queue, and in another one if the member of the session goes or comes meanwhile.
+    /// Waits in a queue, and in another one if the member of the session goes or comes meanwhile, or the request's tenant is
+    /// another pool's by now.
     async fn wait_in(
         &self,
-        mut queue: Arc<Queue>,
+        mut stand: Stand,
         limit: Duration,
         route: &Route,
         registry: &Registry,
@@ -209,16 +235,18 @@ impl Attempts {
         let begun = tokio::time::Instant::now();
         loop {
             let left = limit.saturating_sub(begun.elapsed());
-            let turn = queue.wait(left, |ticket| self.try_turn(&queue, ticket, route, registry)).await;
+            // Each pool that it has waited in is told.
+            let _told = Told(stand.pool.clone());
+            let turn = stand.own.wait(left, |ticket| self.try_turn(&stand.own, ticket, route, registry)).await;
             let next = match turn {
                 Ok(Turn::Chosen(chosen)) => return Ok(chosen),
                 Ok(Turn::NoneReady) => None,
                 Ok(Turn::Elsewhere(next)) => Some(next),
-                Err(e) => return Err(NoMember::Queue(e, queue.retry_after())),
+                Err(e) => return Err(NoMember::Queue(e, stand.own.retry_after())),
             };
             // It has not used the room that it was woken for: the next one may be able to.
-            queue.changed();
-            queue = next.ok_or(NoMember::NoneReady)?;
+            stand.own.changed();
+            stand = next.ok_or(NoMember::NoneReady)?;
         }
     }
 
@@ -238,11 +266,11 @@ impl Attempts {
         let right = match self.pick(view, ask, Instant::now()) {
             Choice::Picked(picked) => return Try::Done(Turn::Chosen(Chosen::new(picked, snapshot.cloned()))),
             Choice::Nobody => return Try::Done(Turn::NoneReady),
-            Choice::Full => &view.pool.queue,
-            Choice::SessionFull(member) => &member.queue,
+            Choice::Full => Stand::for_any(view),
+            Choice::SessionFull(member) => Stand::for_one(view, member),
         };
-        if !Arc::ptr_eq(right, queue) {
-            return Try::Done(Turn::Elsewhere(right.clone()));
+        if !Arc::ptr_eq(&right.own, queue) {
+            return Try::Done(Turn::Elsewhere(right));
         }
         // The one that it does not want may have room for those behind it.
         if self.refused { Try::Pass } else { Try::Again }
@@ -358,10 +386,9 @@ impl Attempts {
         }
     }
 
-    /// Takes in which member is asked after one has failed: the session moves if its own is down by now, say.
+    /// Takes in which member is asked after one has failed: the session moves if its own is down by now, or gone, say.
     fn follow_session(&mut self, route: &Route, chosen: usize) {
-        let away = route.session_node().is_some_and(|node| node != chosen);
-        if !away || self.session == Some(Away::Moved) {
+        if !route.is_away(chosen) || self.session == Some(Away::Moved) {
             return;
         }
         self.session = match route.why_session_moves() {
@@ -402,11 +429,11 @@ impl Attempts {
     }
 }
 
-/// Tells those that would take any member when a request waits no more. It may have been one of a session, for which a
-/// place on its member was kept free.
-struct Told<'a>(&'a Queue);
+/// Tells those that would take any member of a pool when a request waits no more there. It may have been one of a session,
+/// for which a place on its member was kept free.
+struct Told(Arc<Queue>);
 
-impl Drop for Told<'_> {
+impl Drop for Told {
     fn drop(&mut self) {
         self.0.changed();
     }
@@ -463,3 +490,7 @@ async fn has_left(session: &mut Session) -> Box<Error> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "attempts_tests.rs"]
+mod tests;

@@ -146,18 +146,28 @@ impl Route {
         self.view()?.pool.sessions.node(self.session)
     }
 
+    /// Whether another member is asked than that of the request's session, which may be gone.
+    pub(super) fn is_away(&self, chosen: usize) -> bool {
+        self.has_lost_member() || self.session_node().is_some_and(|node| node != chosen)
+    }
+
+    /// Whether the request's session was on a member that there is no more.
+    fn has_lost_member(&self) -> bool {
+        self.session == Session::Found(Found::Gone)
+    }
+
     /// Counts what becomes of the request's session, now that its first member is chosen. Returns whether it moves.
     pub(super) fn note_session(&self, pool: &Pool, chosen: &Member, request: &RequestHeader) -> bool {
-        match self.session {
-            Session::Found(Found::Forged) => pool.metrics.cookie_ignored(),
-            Session::Found(Found::Gone) => pool.metrics.session_moved("gone"),
-            _ => {}
+        if self.session == Session::Found(Found::Forged) {
+            pool.metrics.cookie_ignored();
         }
-        let Some(node) = self.session_node() else { return false };
-        if node != chosen.index {
+        if self.is_away(chosen.index) {
             // It was gone and has come back, if nothing else holds: nobody has seen it up yet.
             self.note_moved(self.why_session_moves().unwrap_or("joining"));
             return true;
+        }
+        if self.session_node().is_none() {
+            return false;
         }
         if (chosen.standing == Standing::Draining || pool.settings.scale.is_some())
             && let Some(session) = self.session_name(pool, request)
@@ -169,6 +179,9 @@ impl Route {
 
     /// Why a member that has a session does not get its request; `None` if the session stays.
     pub(super) fn why_session_moves(&self) -> Option<&'static str> {
+        if self.has_lost_member() {
+            return Some("gone");
+        }
         let (view, node) = (self.view()?, self.session_node()?);
         let member = view.members().iter().find(|member| member.index == node);
         match member.map(|member: &Member| member.standing) {

@@ -51,6 +51,8 @@ pub struct ShownNode {
     pub node: Arc<Node>,
     /// What operators want of it.
     pub wanted: AdminState,
+    /// Whether its agent, or a probe of one of its endpoints, says that it is down. In maintenance no standing tells that.
+    pub down: bool,
     /// What its agent says; `None` if none is asked.
     pub agent: Option<AgentState>,
 }
@@ -99,6 +101,7 @@ impl ClusterState {
     fn shown_node(&self, index: usize, config: &Cluster) -> Option<ShownNode> {
         let (known, node) = (self.nodes.get(index)?, config.nodes.get(index)?);
         let asked = agent_check(config, node).is_some();
-        Some(ShownNode { node: known.node.clone(), wanted: known.admin, agent: asked.then_some(known.agent) })
+        let agent = asked.then_some(known.agent);
+        Some(ShownNode { node: known.node.clone(), wanted: known.admin, down: known.is_down(), agent })
     }
 }

@@ -335,6 +335,11 @@ impl NodeState {
         if standing == Standing::Unknown && is_joining { Standing::Joining } else { standing }
     }
 
+    /// Whether its agent, or a probe of one of its endpoints, says that it is down.
+    pub(super) fn is_down(&self) -> bool {
+        !self.agent.up || self.health.iter().any(|health| health.state() == State::Down)
+    }
+
     /// Its configured weight, times what its agent says in percent.
     pub(super) fn weight(&self, node: &NodeSettings) -> u32 {
         u32::from(node.weight).saturating_mul(self.agent.weight)

@@ -274,7 +274,8 @@ clusters: { esb: { product: esb, hosts: { worker: ['*'] }, endpoints: { servlet:
             route: None,
             lease: Duration::from_secs(60),
         };
-        membership.register(&name("esb"), &name("more"), &registration, Instant::now()).unwrap();
+        let may = |_: &[crate::ids::Role]| Ok::<(), ()>(());
+        membership.register(&name("esb"), &name("more"), &registration, Instant::now(), may).unwrap();
         std::fs::write(&path, FILE.replace("wk-1, host: 192.0.2.1", "wk-2, host: 192.0.2.2")).unwrap();
         let done = reloader.reload(&Trigger::Signal).unwrap();
         assert_eq!((done.differences.len(), done.configuration), (2, 2), "what was added is no difference");

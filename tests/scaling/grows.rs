@@ -4,7 +4,8 @@ use serde_json::json;
 
 use crate::clients::Clients;
 use crate::stage::{POLICY, Stage, TOKEN, nothing_was_cut_off};
-use crate::support::client::get;
+use crate::support::client::{Client, get};
+use crate::support::topology::HOST;
 use crate::support::{PATIENCE, wait_until};
 
 #[test]
@@ -59,7 +60,7 @@ fn nodes_come_and_go_with_the_load_and_no_request_fails() {
     scale.signal("TERM");
     assert!(scale.wait(PATIENCE).success());
     assert_eq!(stage.nodes.running().len(), 1);
-    assert_eq!(get(stage.elb.web(), crate::support::topology::HOST, "/services/echo").status, 200);
+    assert_eq!(get(stage.elb.web(), HOST, "/services/echo").status, 200);
 }
 
 /// After a crash of the executor nothing is lost, and nothing is started twice.
@@ -85,6 +86,42 @@ fn an_executor_that_starts_again_finds_what_it_left() {
     assert_eq!(stayed, 2, "{before:?} {now:?}");
     assert_eq!(stage.nodes.stopped().len(), 1, "{:?}", stage.nodes.stopped());
     nothing_was_cut_off(&stage, &second, &[]);
+}
+
+/// A node that gets nothing any more and is busy still serves again when it is wanted, and no other one is started.
+#[test]
+fn a_node_that_is_not_stopped_yet_is_had_back() {
+    let stage = Stage::start(&POLICY.replace("min: 1", "min: 2"));
+    let scale = stage.scale(&stage.settings(""));
+    stage.wait_for_ready("two nodes are there", |ready| ready == 2);
+    let before = stage.nodes.running();
+    // Each has a request whose body does not come.
+    let head = format!("POST /services/echo HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 5\r\n\r\n");
+    let mut held = Vec::new();
+    wait_until("each node is busy", || {
+        let mut client = Client::connect(stage.elb.web());
+        client.send(&head);
+        held.push(client);
+        stage.members().iter().all(|member| member["in_flight"] != json!(0))
+    });
+    stage.change_policy("min: 2", "min: 1");
+    scale.stderr.wait_for("one rests", |line| line.contains("gets no requests any more").then_some(()));
+    stage.change_policy("min: 1", "min: 2");
+    scale.stderr.wait_for("it is had back", |line| line.contains("is wanted again").then_some(()));
+    stage.wait_for_ready("two nodes are there again", |ready| ready == 2);
+    assert_eq!((stage.nodes.running(), stage.nodes.stopped()), (before, Vec::new()));
+    for client in &mut held {
+        client.send("hello");
+        assert_eq!(client.answer().status, 200);
+    }
+
+    // What an operator lets rest is not had back. It is idle, and so it is stopped and another one started.
+    let resting = stage.nodes.running().into_keys().next().expect("two run");
+    stage.set_state(&resting, "maintenance");
+    wait_until("it is stopped", || stage.nodes.stopped().iter().any(|line| line.starts_with(&resting)));
+    stage.wait_for_ready("there are two again", |ready| ready == 2);
+    assert!(!stage.nodes.running().contains_key(&resting));
+    nothing_was_cut_off(&stage, &scale, &[]);
 }
 
 /// What the commands do not list is not an instance, whatever it calls itself: the command that stops is not run for it.
@@ -113,7 +150,7 @@ fn the_last_node_goes_and_a_request_brings_the_first() {
     wait_until("no node is wanted", || stage.scaling()["wanted"] == json!(0));
     for round in 1..=2 {
         assert_eq!((stage.nodes.running().len(), stage.nodes.records().len()), (0, round - 1));
-        let answer = get(stage.elb.web(), crate::support::topology::HOST, "/services/echo");
+        let answer = get(stage.elb.web(), HOST, "/services/echo");
         assert_eq!(answer.status, 200, "{}", answer.text());
         assert_eq!(stage.nodes.records().len(), round, "it was started for the request");
         stage.wait_for_ready("the last node is stopped", |ready| ready == 0);

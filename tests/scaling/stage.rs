@@ -75,13 +75,29 @@ impl Stage {
         response.json()["pools"].get(0).cloned().unwrap_or_default()
     }
 
+    /// The workers, as the balancer says.
+    #[track_caller]
+    pub(crate) fn members(&self) -> Vec<Value> {
+        self.scaling()["members"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Has the balancer take over another policy: its file with `before` replaced by `now`.
+    #[track_caller]
+    pub(crate) fn change_policy(&self, before: &str, now: &str) {
+        let yaml = std::fs::read_to_string(self.elb.config_file()).expect("it is ours");
+        assert!(yaml.contains(before), "{before}:\n{yaml}");
+        let known = self.elb.metrics().sum("carbon_elb_configuration", &[]);
+        self.elb.replace_config(&yaml.replace(before, now));
+        self.elb.hang_up();
+        wait_until("it has taken the policy over", || self.elb.metrics().sum("carbon_elb_configuration", &[]) > known);
+    }
+
     /// Waits until so many workers serve, and so many run.
     #[track_caller]
     pub(crate) fn wait_for_ready(&self, what: &str, condition: impl Fn(u64) -> bool) {
         wait_until(what, || {
-            let pool = self.scaling();
             let up = |member: &&Value| member["up"] == json!(true) && member["state"] == json!("ready");
-            let members = pool["members"].as_array().map_or(0, |members| members.iter().filter(up).count());
+            let members = self.members().iter().filter(up).count();
             condition(members as u64) && self.nodes.running().len() == members
         });
     }

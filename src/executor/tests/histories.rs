@@ -13,10 +13,14 @@ struct Simulated {
     /// Requests that were given to a member just before it got nothing any more: seen a look later.
     late: BTreeMap<NodeId, usize>,
     instances: BTreeMap<NodeId, (Instance, Duration)>,
+    /// Members that operators have taken out: nobody else may bring them back.
+    taken_out: BTreeSet<NodeId>,
     started: usize,
     wanted: usize,
     calm: bool,
     stopped: usize,
+    /// Members that were let rest, and had back.
+    had_back: usize,
 }
 
 const MAX: usize = 6;
@@ -32,10 +36,12 @@ impl Simulated {
             members: BTreeMap::from([(id("static"), other)]),
             late: BTreeMap::new(),
             instances: BTreeMap::new(),
+            taken_out: BTreeSet::new(),
             started: 0,
             wanted: 1,
             calm: false,
             stopped: 0,
+            had_back: 0,
         }
     }
 
@@ -62,6 +68,7 @@ impl Simulated {
             // The balancer is started again.
             self.members.retain(|_, member| !member.registered);
             self.late.clear();
+            self.taken_out.clear();
         }
         for id in self.instances.keys().cloned().collect::<Vec<_>>() {
             self.age(&id);
@@ -85,7 +92,7 @@ impl Simulated {
 
     fn serve(&mut self, id: &NodeId) {
         let (more, less, hangs) = (self.draw(3) as usize, self.draw(3) as usize, self.happens(1));
-        let drained_by_operator = self.happens(1);
+        let [drained_by_operator, put_to_rest_by_operator] = [self.happens(1), self.happens(1)];
         let dead = member_is_dead(&self.instances, id);
         let late = self.late.remove(id).unwrap_or(0);
         let member = self.members.get_mut(id).unwrap();
@@ -109,6 +116,12 @@ impl Simulated {
         if drained_by_operator && member.state == AdminState::Ready && ours {
             member.state = AdminState::Draining;
             member.sessions = Some(Sessions { left: 2, at_least: false });
+            self.taken_out.insert(id.clone());
+        }
+        if put_to_rest_by_operator && member.state != AdminState::Maintenance && ours {
+            member.state = AdminState::Maintenance;
+            member.sessions = None;
+            self.taken_out.insert(id.clone());
         }
     }
 
@@ -147,7 +160,13 @@ impl Simulated {
                         .insert(id(&format!("{PREFIX}{}", self.started)), (Instance::Starting, Duration::ZERO));
                 }
             }
-            Step::Keep(id) => self.set(&id, AdminState::Ready),
+            Step::Keep(id) => {
+                assert!(!self.taken_out.contains(&id), "{id} is brought back, which an operator has taken out");
+                let rests = self.members.get(&id).is_some_and(|member| member.state == AdminState::Maintenance);
+                self.had_back += usize::from(rests);
+                self.set(&id, AdminState::Ready);
+                memory.kept(&id);
+            }
             Step::Drain(id, why) => {
                 self.set(&id, AdminState::Draining);
                 if why == Why::Spare {
@@ -160,10 +179,14 @@ impl Simulated {
                     self.late.insert(id.clone(), late);
                 }
                 self.set(&id, AdminState::Maintenance);
+                memory.rested(&id);
             }
             Step::Stop(id) => self.stop(&id),
             Step::Remove(id) => drop(self.instances.remove(&id)),
-            Step::Deregister(id) => drop(self.members.remove(&id)),
+            Step::Deregister(id) => {
+                self.members.remove(&id);
+                self.taken_out.remove(&id);
+            }
         }
     }
 
@@ -186,6 +209,7 @@ impl Simulated {
         assert!(self.role != Role::Manager || managers.count() > 0 || !was_member, "{id} is the last manager");
         self.stopped += 1;
         self.members.remove(id);
+        self.taken_out.remove(id);
         self.instances.get_mut(id).unwrap().0 = Instance::Stopping;
     }
 
@@ -244,7 +268,7 @@ proptest! {
     }
 }
 
-/// The histories above do stop members, or they would prove nothing.
+/// The histories above do stop members, and have some back, or they would prove nothing.
 #[test]
 fn the_histories_are_not_idle() {
     let mut simulated = Simulated::new(7, Role::Worker);
@@ -257,5 +281,6 @@ fn the_histories_are_not_idle() {
             simulated.carry_out(step, &mut memory);
         }
     }
-    assert!(simulated.stopped > 50 && simulated.started > 100, "{} {}", simulated.stopped, simulated.started);
+    let Simulated { stopped, started, had_back, .. } = simulated;
+    assert!(stopped > 50 && started > 100 && had_back > 5, "{stopped} {started} {had_back}");
 }

@@ -78,3 +78,44 @@ fn who_registers_takes_the_place_of_who_registered_but_not_of_who_is_found() {
     members.deregister(&esb, &name("wk-9"), now).unwrap();
     assert_eq!(others(&members)[0], "found 10.0.0.8 x2", "it was held and takes over");
 }
+
+#[test]
+fn a_node_of_the_file_has_its_place_from_when_its_name_is_resolved() {
+    let now = Instant::now();
+    let yaml = CLUSTERS.replace("{ id: wk-1, host: 10.0.0.1, weight: 2 }", "{ id: wk-1, host: wk.test }");
+    let mut members = Members::new(config(&yaml));
+    let (esb, a) = (name("esb"), source("a"));
+    let resolved = |cluster: &str, id: &str, host: &str, address: &str| Resolved {
+        cluster: name(cluster),
+        id: name(id),
+        name: host.to_owned(),
+        address: address.parse().unwrap(),
+    };
+    let at_7 = || vec![resolved("esb", "wk-1", "wk.test", "::ffff:10.0.0.7")];
+    members.update(&esb, &a, vec![node("found", "10.0.0.7"), node("other", "10.0.0.8")], now).unwrap();
+    members.register(&esb, &name("registered"), &at("10.0.0.9"), now).unwrap();
+    happened(&mut members);
+
+    members.set_names(at_7(), now);
+    assert_eq!(happened(&mut members), ["found forbidden"]);
+    assert_eq!(nodes(&members.effective(), "esb")[1], "wk-1 wk.test x1", "it stays as it is written");
+    assert_eq!(others(&members), ["other 10.0.0.8 x2", "registered 10.0.0.9 x1"]);
+    assert!(members.take_news());
+    members.set_names(at_7(), now);
+    assert!(!members.take_news(), "that is known");
+    let taken = || Refusal::AddressTaken(name("wk-1"));
+    assert_eq!(members.register(&esb, &name("wk-7"), &at("10.0.0.7"), now), Err(taken()));
+    let report = members.update(&esb, &a, vec![node("found", "10.0.0.7"), node("other", "10.0.0.8")], now).unwrap();
+    assert_eq!(report.left_out, [(name("found"), taken())]);
+
+    // It moves to the place of one that has registered, which is told so with its next renewal.
+    members.set_names(vec![resolved("esb", "wk-1", "wk.test", "10.0.0.9")], now);
+    assert_eq!(happened(&mut members), ["found joined", "registered forbidden"]);
+    assert_eq!(members.renew(&esb, &name("registered"), None, now), Err(Refusal::UnknownMember));
+    // With another host, or none of the file's nodes, what the name stood for is of no account any more.
+    members.set_base(config(&yaml.replace("wk.test", "elsewhere.test")), now);
+    members.register(&esb, &name("registered"), &at("10.0.0.9"), now).unwrap();
+    members.set_base(config(&yaml), now);
+    members.set_names(vec![resolved("is", "wk-1", "wk.test", "10.0.0.9")], now);
+    assert_eq!(others(&members), ["found 10.0.0.7 x2", "other 10.0.0.8 x2", "registered 10.0.0.9 x1"]);
+}

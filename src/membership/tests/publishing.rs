@@ -56,7 +56,7 @@ impl Stage {
     fn register(&self, id: &str, address: &str, seconds: u64) {
         let registration = Registration { lease: Duration::from_secs(seconds), ..at(address) };
         let now = tokio::time::Instant::now().into_std();
-        self.membership.register(&name("esb"), &name(id), &registration, now).unwrap();
+        self.membership.register(&name("esb"), &name(id), &registration, now, anybody).unwrap();
     }
 
     fn published(&self) -> Vec<(u128, String)> {
@@ -85,7 +85,7 @@ async fn what_comes_together_is_published_together_and_renewals_are_not() {
     for _ in 0..100 {
         stage.register("n1", "10.0.1.1", 30);
         let now = tokio::time::Instant::now().into_std();
-        stage.membership.renew(&name("esb"), &name("n2"), None, now).unwrap();
+        stage.membership.renew(&name("esb"), &name("n2"), None, now, anybody).unwrap();
         stage.pass(10).await;
     }
     assert_eq!(stage.published(), []);
