@@ -14,7 +14,7 @@ from peers import BY_NAME, PEERS, choose, configurations, locate, placeholders, 
 from processes import Failed
 from report import against_pingora, table
 from scenarios import BY_NAME as SCENARIO, Scenario
-from session import Figures, attempt
+from session import Figures, attempt, disturbance
 from stats import interval, paired
 
 WRK = """Running 3s test @ http://127.0.0.1:8080/
@@ -140,6 +140,15 @@ def columns():
     return "|  | unit | haproxy | carbon-elb ÷ haproxy |" in lines and "| CPU | µs a request | 20.0 | 1.50 |" in lines
 
 
+def disturbed():
+    """Whether latency beside idle connections is held against that without, round by round."""
+    figures = Figures(SCENARIO["idle"])
+    for busy, alone in ((110, 100), (220, 200), (330, 300), (10, None)):
+        figures.add("p99", "carbon-elb", busy)
+        figures.add("undisturbed-p99", "carbon-elb", alone)
+    return disturbance(figures, "carbon-elb").endswith("p50 not measured, p99 1.100 [1.100–1.100]")
+
+
 def check():
     """0 if all is as it should be, else 1, with what is not."""
     wrk, h2load, oha = parse_wrk(WRK), parse_h2load(H2LOAD), parse_oha(OHA)
@@ -168,6 +177,7 @@ def check():
         **chosen(),
         "load: who breaks is noted, and nobody else": broken(),
         "callgrind: a bound on the time": bounded(),
+        "report: latency beside idle connections": disturbed(),
         "report: columns of those that took part": columns(),
         "report: instructions of those on Pingora": rivals(),
     }

@@ -13,6 +13,7 @@ import measure
 from backend import Backend, make_certificate
 from peers import Running, takes_part
 from processes import Failed, end, find
+from stats import paired
 
 
 @dataclass
@@ -89,33 +90,60 @@ def measure_scenario(scenario, found, options, cpus, files):
 
 def under_load(scenario, found, options, setting, figures):
     """Paired rounds: in each, every peer has its turn, in the same order."""
-    running, held = [], []
+    running, held, undisturbed = started(scenario, found, setting, figures, ""), [], []
     try:
-        for peer, path in found:
-            try:
-                running.append(Running(peer, path, scenario, setting, f"{setting.folder}/{peer.name}", cpus=setting.proxy_cpus))
-            except Failed as problem:
-                figures.invalid[peer.name].append(str(problem))
-                say(f"  {problem}")
         if scenario.idle:
+            undisturbed = started(scenario, found, setting, figures, "-undisturbed")
             idle = min(scenario.idle, (setting.files - 2000) // 2)
             if idle < scenario.idle:
                 figures.notes.append(f"only {idle} idle connections: the limit on open files is {setting.files}")
             held = [generators.Held(one, idle, "/services/Echo", setting.other_cpus) for one in running]
-        for one in running:
+        for one in running + undisturbed:
             attempt(figures, one, lambda one=one: generators.closed_loop(one, 1, setting.other_cpus))
         for number in range(options.rounds):
             for one in running:
                 if one.peer.name not in figures.broken:
                     attempt(figures, one, lambda one=one: turn(one, options.seconds, setting, figures))
+            for one in undisturbed:
+                attempt(figures, one, lambda one=one: undisturbed_turn(one, options.seconds, setting, figures))
             say(f"  round {number + 1} of {options.rounds}")
+        figures.notes += [disturbance(figures, one.peer.name) for one in undisturbed]
         if options.open_loop and scenario.open_loop:
             open_loop(running, options, setting, figures)
     finally:
         for one in [*held]:
             one.release()
-        for one in running:
+        for one in running + undisturbed:
             one.end()
+
+
+def started(scenario, found, setting, figures, suffix):
+    """The balancers that could be started, each in a folder of its own."""
+    running = []
+    for peer, path in found:
+        try:
+            folder = f"{setting.folder}/{peer.name}{suffix}"
+            running.append(Running(peer, path, scenario, setting, folder, cpus=setting.proxy_cpus))
+        except Failed as problem:
+            figures.invalid[peer.name].append(str(problem))
+            say(f"  {problem}")
+    return running
+
+
+def undisturbed_turn(one, seconds, setting, figures):
+    """A turn of a balancer that holds no idle connections."""
+    load = generators.closed_loop(one, seconds, setting.other_cpus)
+    for share in ("p50", "p99"):
+        figures.add(f"undisturbed-{share}", one.peer.name, None if load.failures else getattr(load, share))
+
+
+def disturbance(figures, name):
+    """What the idle connections do to the latency of the busy ones, in words."""
+    parts = []
+    for share in ("p50", "p99"):
+        found = paired(figures.values[share].get(name, []), figures.values[f"undisturbed-{share}"].get(name, []))
+        parts.append(f"{share} {found[0]:.3f} [{found[1]:.3f}–{found[2]:.3f}]" if found else f"{share} not measured")
+    return f"{name}, latency of the busy connections with the idle ones ÷ without: {', '.join(parts)}"
 
 
 def attempt(figures, one, load):
