@@ -19,7 +19,7 @@ DEMO ?=
 conf_files = $(shell find conf -type f \( -name '*.yaml' -o -name '*.yml' \) 2>/dev/null | sort)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check-conf fmt fmt-check lint doc bench bench-quick bench-micro cost image tomcat-image cluster cluster-dual \
+.PHONY: help setup run test check-conf fmt fmt-check lint doc bench bench-quick bench-scale bench-micro cost image tomcat-image cluster cluster-dual \
 	cluster-down container-tests validate-kubernetes verify boundary-table fleet scale deny fuzz clean
 
 help: ## list these targets
@@ -63,6 +63,10 @@ bench: ## measure against HAProxy and nginx: all scenarios, into benches/RESULTS
 bench-quick: ## the same in under three minutes: two scenarios, against HAProxy, nothing written
 	@tools/setup build bench
 	benches/load/run --quick $(BENCH)
+
+bench-scale: ## measure what much of everything costs, with a release binary that is there, into benches/SCALE-COST.md
+	@tools/setup bench
+	benches/load/scale $(BENCH)
 
 bench-micro: ## run the benchmarks of single parts (cargo bench)
 	@tools/setup build
