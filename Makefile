@@ -26,8 +26,9 @@ DEMO ?=
 conf_files = $(shell find conf -type f \( -name '*.yaml' -o -name '*.yml' \) 2>/dev/null | sort)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check-conf fmt fmt-check lint doc bench bench-quick bench-peers bench-scale bench-check bench-micro cost release-pgo image tomcat-image cluster \
-	cluster-dual cluster-down container-tests validate-kubernetes verify boundary-table fleet scale deny fuzz clean
+.PHONY: help setup run test check-conf fmt fmt-check lint doc bench bench-quick bench-peers bench-scale bench-check bench-micro cost \
+	release-pgo image tomcat-image cluster cluster-dual cluster-down container-tests validate-kubernetes verify boundary-table fleet scale \
+	deny fuzz clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,12 +72,17 @@ bench-quick: ## the same in under three minutes: two scenarios, against HAProxy,
 	@tools/setup build bench
 	benches/load/run --quick $(BENCH)
 
+bench-scale: ## measure what much of everything costs, with a release binary that is there, into benches/SCALE-COST.md
+	@tools/setup bench
+	benches/load/scale $(BENCH)
+
 bench-peers: ## install Envoy, Traefik, Caddy, pingap and Zentinel for `bench` (about half an hour; PEERS="envoy caddy": only these)
 	@tools/setup build bench-peers
 	benches/load/peers-install $(PEERS)
 
 bench-check: ## check how the load test reads the outputs of its tools (measures nothing)
 	benches/load/run --self-check
+	benches/load/scale --self-check
 
 bench-micro: ## run the benchmarks of single parts (cargo bench)
 	@tools/setup build

@@ -3,6 +3,7 @@
 //! The effective configurations are compared, so that a preset or a default that is written out is no difference, and
 //! every key is there. Secrets are never shown: only that they differ.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use serde_yaml::{Mapping, Value};
@@ -120,14 +121,15 @@ impl Found {
     }
 
     fn maps(&mut self, old: &[(String, &Value)], new: &[(String, &Value)]) {
+        let (in_old, in_new) = (by_key(old), by_key(new));
         for (key, value) in old {
-            let other = find(new, key);
+            let other = in_new.get(key.as_str());
             self.within(key, |found| match other {
                 Some(other) => found.values(value, other),
                 None => found.one_side(value, What::Removed),
             });
         }
-        for (key, value) in new.iter().filter(|(key, _)| find(old, key).is_none()) {
+        for (key, value) in new.iter().filter(|(key, _)| !in_old.contains_key(key.as_str())) {
             self.within(key, |found| found.one_side(value, What::Added));
         }
     }
@@ -147,7 +149,8 @@ impl Found {
     fn named(&mut self, old: &[(String, &Value)], new: &[(String, &Value)]) {
         self.maps(old, new);
         let common = |these: &[(String, &Value)], others: &[(String, &Value)]| -> Vec<String> {
-            these.iter().map(|(name, _)| name.clone()).filter(|name| find(others, name).is_some()).collect()
+            let others = by_key(others);
+            these.iter().map(|(name, _)| name.clone()).filter(|name| others.contains_key(name.as_str())).collect()
         };
         let is_ordered = self.path.last().is_some_and(|key| key == "partitions");
         if is_ordered && common(old, new) != common(new, old) {
@@ -158,6 +161,7 @@ impl Found {
     fn lists(&mut self, old: &[Value], new: &[Value]) {
         let [old, new] = [old, new].map(|items| items.iter().map(inline).collect::<Vec<_>>());
         let only = |these: &[String], others: &[String]| -> Vec<String> {
+            let others: HashSet<&String> = others.iter().collect();
             these.iter().filter(|item| !others.contains(item)).cloned().collect()
         };
         let (added, removed) = (only(&new, &old), only(&old, &new));
@@ -187,8 +191,9 @@ fn named(items: &[Value]) -> Option<Vec<(String, &Value)>> {
     items.iter().map(|item| Some((name(item)?, item))).collect()
 }
 
-fn find<'v>(entries: &[(String, &'v Value)], key: &str) -> Option<&'v Value> {
-    entries.iter().find(|(known, _)| known == key).map(|(_, value)| *value)
+/// There may be ten thousand nodes, hosts or paths: looking for each one among all others would take most of a reload.
+fn by_key<'e, 'v>(entries: &'e [(String, &'v Value)]) -> HashMap<&'e str, &'v Value> {
+    entries.iter().map(|(key, value)| (key.as_str(), *value)).collect()
 }
 
 /// A value in one line.
