@@ -27,8 +27,8 @@ conf_files = $(shell find conf -type f \( -name '*.yaml' -o -name '*.yml' \) 2>/
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test check-conf fmt fmt-check lint doc bench bench-quick bench-peers bench-scale bench-check bench-micro cost \
-	release-pgo image tomcat-image cluster cluster-dual cluster-down container-tests validate-kubernetes verify boundary-table fleet scale \
-	deny fuzz clean
+	release-pgo image tomcat-image cluster cluster-dual cluster-down container-tests validate-kubernetes verify verify-tests boundary-table \
+	fleet scale deny fuzz clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -140,9 +140,11 @@ scale: ## simulate the autoscaler on ten traces, against other rules: the table 
 	@tools/setup build
 	cargo bench $(CARGO_FLAGS) --profile dev --bench scale
 
-verify: deny fuzz ## what takes long: dependencies, fuzzing, property tests with many cases, the whole corpus of the boundary
+verify-tests: ## property tests with many cases, the whole corpus of the boundary, and all other tests
 	PROPTEST_CASES=$(PROPTEST_LONG_CASES) cargo test $(CARGO_FLAGS) --lib -- --exact $(long_proptests)
 	PROPTEST_CASES=$(PROPTEST_CASES) CARBON_ELB_CORPUS=$(CORPUS) cargo test $(CARGO_FLAGS) -- $(addprefix --skip ,$(long_proptests))
+
+verify: deny fuzz verify-tests ## what takes long: dependencies, fuzzing, and the tests with many cases
 
 clean: ## remove what was built
 	cargo clean
