@@ -66,12 +66,16 @@ pub(super) struct Outcome {
 /// A cluster whose pools are made.
 struct New<'a> {
     cluster: &'a Cluster,
-    nodes: &'a [NodeState],
+    /// Its nodes, with their numbers, by the partition that names them.
+    nodes: ByPartition<'a>,
     /// The cookies that its nodes do not get to see.
     own: Arc<OwnCookies>,
     /// What there was of it before.
     reused: Option<&'a Reused<'a>>,
 }
+
+/// Nodes with their numbers by the position of their partition; `None`: those of no partition.
+type ByPartition<'a> = AHashMap<Option<usize>, Vec<(usize, &'a Node)>>;
 
 /// Which of a cluster's pools it is.
 type PoolName = (Option<Name>, Role, Endpoint);
@@ -181,7 +185,7 @@ impl Builder<'_> {
         known: &mut Pools,
         reused: Option<&Reused<'_>>,
     ) -> ClusterState {
-        let new = New { cluster, nodes: &nodes, own: Arc::new(OwnCookies::of(cluster)), reused };
+        let new = New { cluster, nodes: by_partition(cluster, &nodes), own: Arc::new(OwnCookies::of(cluster)), reused };
         let mut pools = Vec::new();
         let partitions = (0..cluster.tenants.partitions.len()).map(Some);
         let positions = std::iter::once(None).chain(partitions).map(|partition| {
@@ -194,10 +198,11 @@ impl Builder<'_> {
             })
         });
         let positions = positions.collect();
+        let mut waiting = waiting(&pools);
         for (node, settings) in nodes.iter().zip(&cluster.nodes) {
             node.watch_sessions(cluster, settings, self.now);
             for endpoint in Endpoint::ALL {
-                node.node.wait_in(endpoint, waiting_for(&pools, node.key, endpoint));
+                node.node.wait_in(endpoint, waiting.remove(&(node.key, endpoint)).unwrap_or_default());
             }
         }
         let by_key = nodes.iter().enumerate().map(|(position, node)| (node.key, position)).collect();
@@ -213,8 +218,9 @@ impl Builder<'_> {
         endpoint: Endpoint,
         known: &mut Pools,
     ) -> Option<PoolState> {
-        let New { cluster, nodes, reused, .. } = *new;
-        let mut members: Vec<(usize, &Node)> = members_of(cluster, partition, role, nodes).collect();
+        let New { cluster, reused, .. } = *new;
+        let nodes = new.nodes.get(&partition).into_iter().flatten();
+        let mut members: Vec<(usize, &Node)> = nodes.filter(|(_, node)| node.roles.contains(&role)).copied().collect();
         let partitioned = !cluster.tenants.partitions.is_empty();
         if !self.setup.config.leads_to(cluster, role, endpoint) || (partitioned && members.is_empty()) {
             return None;
@@ -364,23 +370,26 @@ fn limited(cluster: &Cluster, role: Role, members: &[(usize, &Node)]) -> Vec<usi
     members.iter().filter(|(_, node)| is_limited(node)).map(|&(key, _)| key).collect()
 }
 
-/// Where requests wait for an endpoint of a node. Nowhere if nothing limits it, so that the end of a request costs nothing.
-fn waiting_for(pools: &[PoolState], node: usize, endpoint: Endpoint) -> Vec<Arc<Queue>> {
-    let is_limited = |state: &&PoolState| state.pool.endpoint == endpoint && state.limited.binary_search(&node).is_ok();
-    let pools = pools.iter().filter(is_limited);
-    pools.flat_map(|state| [Some(&state.pool.queue), state.queues.get(&node)]).flatten().cloned().collect()
+/// Where requests wait for the endpoints of nodes. Nowhere if nothing limits one, so that the end of a request costs nothing.
+fn waiting(pools: &[PoolState]) -> AHashMap<(usize, Endpoint), Vec<Arc<Queue>>> {
+    let mut waiting = AHashMap::<_, Vec<_>>::new();
+    for state in pools {
+        for node in &state.limited {
+            let queues = [Some(&state.pool.queue), state.queues.get(node)].into_iter().flatten().cloned();
+            waiting.entry((*node, state.pool.endpoint)).or_default().extend(queues);
+        }
+    }
+    waiting
 }
 
-/// The nodes with a role that are a partition's, or that are no partition's, with their numbers.
-fn members_of<'a>(
-    cluster: &'a Cluster,
-    partition: Option<usize>,
-    role: Role,
-    nodes: &'a [NodeState],
-) -> impl Iterator<Item = (usize, &'a Node)> {
-    let partitions = &cluster.tenants.partitions;
-    let owner = move |id| partitions.iter().position(|partition| partition.nodes.contains(id));
-    let all = nodes.iter().zip(&cluster.nodes);
-    all.filter(move |(_, node)| node.roles.contains(&role) && owner(&node.id) == partition)
-        .map(|(state, node)| (state.key, node))
+/// The nodes of a cluster by the first partition that names them.
+fn by_partition<'a>(cluster: &'a Cluster, nodes: &[NodeState]) -> ByPartition<'a> {
+    let partitions = cluster.tenants.partitions.iter().enumerate().rev();
+    let owners: AHashMap<&NodeId, usize> =
+        partitions.flat_map(|(position, partition)| partition.nodes.iter().map(move |id| (id, position))).collect();
+    let mut groups = ByPartition::new();
+    for (state, node) in nodes.iter().zip(&cluster.nodes) {
+        groups.entry(owners.get(&node.id).copied()).or_default().push((state.key, node));
+    }
+    groups
 }
