@@ -76,9 +76,9 @@ impl Control {
 }
 
 impl Watchers {
-    fn new(registry: &Arc<Registry>, membership: &Arc<Membership>, sources: Sources) -> Self {
+    fn new(registry: &Arc<Registry>, sources: Sources) -> Self {
         Watchers {
-            names: Names::new(registry.clone(), membership.clone()),
+            names: Names::new(registry.clone()),
             prober: Prober::new(registry.clone()),
             agents: Agents::new(registry.clone()),
             sources,
@@ -127,7 +127,7 @@ impl Service for Control {
         tokio::spawn(reload::watch(self.reloader.clone()));
         let (told, updates) = mpsc::channel(UPDATES);
         tokio::spawn(take_in(updates, self.membership.clone()));
-        let mut watchers = Watchers::new(&self.registry, &self.membership, Sources::new(told, self.sources.clone()));
+        let mut watchers = Watchers::new(&self.registry, Sources::new(told, self.sources.clone()));
         watchers.follow(&self.registry.config()).await;
         health::outliers::start(&self.registry);
         // It ends with this service's runtime.

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use hickory_resolver::TokioResolver;
 use log::{error, info, warn};
 
-use crate::membership::{Membership, Resolved};
 use crate::registry::{NodeKey, Registry};
 use crate::tasks::Tasks;
 
@@ -28,50 +27,28 @@ const LONGEST_RETRY: Duration = Duration::from_secs(10);
 
 /// The names of all nodes.
 pub struct Names {
-    told: Told,
+    registry: Arc<Registry>,
     tasks: Tasks<NodeKey, String>,
     /// `None` until the first name has to be resolved.
     resolver: Option<Arc<TokioResolver>>,
 }
 
-/// Who is told of addresses.
-#[derive(Clone)]
-struct Told {
-    registry: Arc<Registry>,
-    membership: Arc<Membership>,
-}
-
-impl Told {
-    /// Tells the address of a node. Returns whether that is news.
-    fn record(&self, key: NodeKey, name: &str, address: IpAddr) -> bool {
-        let now = Instant::now();
-        let news = self.registry.record_address(key, name, address, now);
-        if news {
-            // Nobody else is to be a member there.
-            let resolved = |(cluster, id, name, address)| Resolved { cluster, id, name, address };
-            let known = || self.registry.resolved().into_iter().map(resolved).collect();
-            self.membership.set_names(known, now);
-        }
-        news
-    }
-}
-
 impl Names {
-    /// Without any names. Addresses are told to `registry`, for requests, and to `membership`.
-    pub fn new(registry: Arc<Registry>, membership: Arc<Membership>) -> Self {
-        Names { told: Told { registry, membership }, tasks: Tasks::new(), resolver: None }
+    /// Without any names.
+    pub fn new(registry: Arc<Registry>) -> Self {
+        Names { registry, tasks: Tasks::new(), resolver: None }
     }
 
     /// Starts and stops to resolve as the newest configuration says: a task for each node whose host is a name. It must
     /// be called where tasks can be started.
     pub fn follow(&mut self) {
-        let named = self.told.registry.named();
+        let named = self.registry.named();
         if self.resolver.is_none() && !named.is_empty() {
             self.resolver = resolver();
         }
         let Some(resolver) = &self.resolver else { return };
-        let told = &self.told;
-        self.tasks.follow(named, |key, name| follow(told.clone(), resolver.clone(), *key, name.clone()));
+        let registry = &self.registry;
+        self.tasks.follow(named, |key, name| follow(registry.clone(), resolver.clone(), *key, name.clone()));
     }
 }
 
@@ -91,14 +68,14 @@ fn resolver() -> Option<Arc<TokioResolver>> {
 }
 
 /// Keeps the address of a node up to date until it is stopped.
-async fn follow(told: Told, resolver: Arc<TokioResolver>, key: NodeKey, name: String) {
+async fn follow(registry: Arc<Registry>, resolver: Arc<TokioResolver>, key: NodeKey, name: String) {
     let mut retry = FIRST_RETRY;
     loop {
         let good_for = match resolver.lookup_ip(name.as_str()).await {
             Ok(answer) => {
                 let addresses: Vec<IpAddr> = answer.iter().collect();
-                if let Some(address) = choose(told.registry.address(key), &addresses)
-                    && told.record(key, &name, address)
+                if let Some(address) = choose(registry.address(key), &addresses)
+                    && registry.record_address(key, &name, address, std::time::Instant::now())
                 {
                     info!("{name} is {address}");
                 }
@@ -112,7 +89,7 @@ async fn follow(told: Told, resolver: Arc<TokioResolver>, key: NodeKey, name: St
                 pause
             }
         };
-        wait(&told.registry, key, good_for).await;
+        wait(&registry, key, good_for).await;
     }
 }
 

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use super::admission::{self, Refusal, admit};
 use super::dynamic::{Dynamic, Lease, Present};
-use super::names::{Names, Resolved};
 use super::told::{Event, Happened, Report, Shown, Weights};
 use super::{LONGEST_DRAIN, Registered, Registration, SHORTEST_DRAIN, Source};
 use crate::config::{Config, Node, NodeHost};
@@ -15,11 +14,7 @@ use crate::ids::{ClusterName, NodeId, Role};
 /// The file's configuration, and the members that come and go.
 #[derive(Debug)]
 pub struct Members {
-    /// As it is written.
-    file: Arc<Config>,
-    /// The same, with addresses for the names of its nodes as far as they are known: what others are held against.
     base: Arc<Config>,
-    names: Names,
     clusters: BTreeMap<ClusterName, Dynamic>,
     /// Whether something has changed since the effective configuration was last asked for.
     news: bool,
@@ -29,17 +24,16 @@ pub struct Members {
 impl Members {
     /// Nobody but the file's nodes.
     pub fn new(base: Arc<Config>) -> Self {
-        let (file, names, clusters) = (base.clone(), Names::default(), BTreeMap::new());
-        Members { file, base, names, clusters, news: false, happened: Vec::new() }
+        Members { base, clusters: BTreeMap::new(), news: false, happened: Vec::new() }
     }
 
     /// The configuration with all members in it: those of the file first, then the others in the order of their ids.
     /// What it says of a node does not depend on the order in which changes came.
     pub fn effective(&self) -> Arc<Config> {
         if self.clusters.values().all(|dynamic| dynamic.present.is_empty() && dynamic.weights.is_empty()) {
-            return self.file.clone();
+            return self.base.clone();
         }
-        let mut config = Config::clone(&self.file);
+        let mut config = Config::clone(&self.base);
         for cluster in &mut config.clusters {
             let Some(dynamic) = self.clusters.get(&cluster.name) else { continue };
             cluster.nodes.extend(dynamic.present.values().map(|present| present.node.clone()));
@@ -257,25 +251,8 @@ impl Members {
 
     /// Takes in a new configuration of the file.
     pub(super) fn set_base(&mut self, base: Arc<Config>, now: Instant) {
-        self.file = base;
-        self.news = true;
-        self.names.keep_those_of(&self.file);
-        self.hold_against_file(now);
-    }
-
-    /// Takes in what the names of the file's nodes stand for, all that is known of them.
-    pub(super) fn set_names(&mut self, known: Vec<Resolved>, now: Instant) {
-        let mut names = Names::of(known);
-        names.keep_those_of(&self.file);
-        if std::mem::replace(&mut self.names, names) != self.names {
-            self.hold_against_file(now);
-        }
-    }
-
-    /// Decides anew about everybody: the file's nodes are others, or somewhere else.
-    fn hold_against_file(&mut self, now: Instant) {
-        let base = self.names.put_into(&self.file);
         self.base = base.clone();
+        self.news = true;
         for name in self.clusters.keys().cloned().collect::<Vec<_>>() {
             let Ok(settings) = admission::cluster(&base, &name) else {
                 self.clusters.remove(&name);

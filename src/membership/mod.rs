@@ -19,8 +19,8 @@
 //! that name it at once, the API, then the sources in the order of their names. Who does not have it waits, and is reported
 //! once.
 //!
-//! Whose a place is, address and port, is decided the same way: a node of the file has its own always; one that is given by
-//! name, from when it is known what that stands for. Otherwise it is that of the member that was there first, of two in one answer of a source the one named first; who
+//! Whose a place is, address and port, is decided the same way: a node of the file that is given by address has its own
+//! always. Otherwise it is that of the member that was there first, of two in one answer of a source the one named first; who
 //! registers where somebody registered takes that one's. Other members that are found at a place do not get the same
 //! requests once more: they wait, are reported, and take over when the first one leaves.
 //!
@@ -34,7 +34,6 @@
 pub mod admission;
 mod dynamic;
 mod members;
-mod names;
 mod places;
 mod publisher;
 #[cfg(test)]
@@ -54,7 +53,6 @@ use tokio::sync::Notify;
 
 pub use self::admission::Refusal;
 pub use self::members::Members;
-pub use self::names::Resolved;
 pub use self::publisher::{Publisher, Target};
 pub use self::told::{Event, Happened, Report, Shown, Weights};
 use crate::config::{Cluster, Config, Node, NodeHost};
@@ -287,12 +285,6 @@ impl Membership {
             members.effective()
         });
         publish(effective)
-    }
-
-    /// Takes in what the names of the file's nodes stand for. `known` tells all that is known, and is asked in the step of the
-    /// change, so that the last one to come has the newest; it is not to ask for anything of the membership.
-    pub fn set_names(&self, known: impl FnOnce() -> Vec<Resolved>, now: Instant) {
-        self.change(|members| members.set_names(known(), now));
     }
 
     /// What is known of a member that is not the file's.

@@ -43,7 +43,7 @@ pub enum Event {
     Superseded,
     /// It is drained, and no longer a member.
     Removed,
-    /// A new configuration does not allow it any more, or has its id; or a node of the file turns out to have its place.
+    /// A new configuration does not allow it any more, or has its id.
     Forbidden,
 }
 

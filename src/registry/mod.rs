@@ -352,20 +352,6 @@ impl Registry {
         named.collect()
     }
 
-    /// The nodes whose hosts are names that are resolved: cluster, id, name, and address.
-    pub fn resolved(&self) -> Vec<(ClusterName, NodeId, String, IpAddr)> {
-        let kept = self.kept.lock();
-        let clusters = kept.clusters.iter().zip(&kept.setup.config.clusters);
-        let nodes = clusters.flat_map(|(state, cluster)| {
-            let nodes = state.nodes.iter().zip(&cluster.nodes);
-            nodes.filter_map(move |(state, node)| match &node.host {
-                NodeHost::Name(name) => Some((cluster.name.clone(), node.id.clone(), name.clone(), state.address?)),
-                NodeHost::Address(_) => None,
-            })
-        });
-        nodes.collect()
-    }
-
     /// Publishes the state. The caller holds the lock on it.
     fn publish(&self, kept: &mut Kept, now: Instant) {
         let Kept { setup, clusters, .. } = kept;

@@ -9,11 +9,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::health::{HEALTH, Patient};
-use crate::support::client::{Client, Request, Response, get};
+use crate::support::client::{Client, Request, Response};
 use crate::support::elb::Elb;
 use crate::support::load::{Load, count_by_node};
 use crate::support::node::StubNode;
-use crate::support::topology::{HOST, Topology, ports};
+use crate::support::topology::{HOST, Topology};
 use crate::support::wait_until;
 
 const ALL: &str = "a-token-for-everything";
@@ -214,20 +214,4 @@ fn who_may_not_register_is_refused_and_nothing_changes() {
     let pools = all["clusters"][0]["pools"].as_array().expect("a list");
     assert!(pools.iter().all(|pool| pool["role"] == "worker"), "it is told of managers: {all}");
     assert!(elb.metrics().sum("carbon_elb_admin_refused_total", &[("reason", "out_of_scope")]) >= 8.0);
-}
-
-/// A node of the file is where its name leads to, and nobody else is made a member there.
-#[test]
-fn nobody_registers_where_the_name_of_a_node_leads_to() {
-    let steady = StubNode::worker("w1");
-    let named = ports(steady.address()).replace("127.0.0.1", "localhost");
-    let node = format!("id: w1, roles: [worker], {named}");
-    let elb = start(Topology::new().node(&node).worker_pool("allowed_networks: [127.0.0.0/8]"));
-    // Before the name is resolved nobody knows, and then who has registered is taken out again.
-    wait_until("the place is taken", || {
-        let response = send(&elb, WORKERS, "PUT", W2, &at(steady.address(), 60));
-        response.status == 409 && response.json()["type"] == "urn:carbon-elb:problem:address-taken"
-    });
-    wait_until("there is nobody else", || show(&elb, "/api/v1/clusters/esb/nodes/w2").0 == 404);
-    assert_eq!(get(elb.web(), HOST, "/services/echo").echo().node(), "w1");
 }
