@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::state::{ClusterState, NodeState, PoolState};
 use super::{NodeKey, Registry, agent_check};
 use crate::config::Cluster;
-use crate::ids::ClusterName;
+use crate::ids::{ClusterName, Endpoint};
 use crate::member::{AdminState, Node};
 use crate::pool::{Pool, Standing};
 use crate::report::agent::AgentState;
@@ -51,7 +51,8 @@ pub struct ShownNode {
     pub node: Arc<Node>,
     /// What operators want of it.
     pub wanted: AdminState,
-    /// Whether its agent, or a probe of one of its endpoints, says that it is down. In maintenance no standing tells that.
+    /// Whether its agent, or a probe of one of its endpoints that is in use, says that it is down. In maintenance no standing
+    /// tells that.
     pub down: bool,
     /// What its agent says; `None` if none is asked.
     pub agent: Option<AgentState>,
@@ -102,6 +103,9 @@ impl ClusterState {
         let (known, node) = (self.nodes.get(index)?, config.nodes.get(index)?);
         let asked = agent_check(config, node).is_some();
         let agent = asked.then_some(known.agent);
-        Some(ShownNode { node: known.node.clone(), wanted: known.admin, down: known.is_down(), agent })
+        // Nobody probes an endpoint any more that no pool is for, so nothing would ever take it up again.
+        let is_used = |endpoint: &Endpoint| self.pools.iter().any(|state| state.pool.endpoint == *endpoint);
+        let down = known.is_down(Endpoint::ALL.into_iter().filter(is_used));
+        Some(ShownNode { node: known.node.clone(), wanted: known.admin, down, agent })
     }
 }

@@ -335,9 +335,10 @@ impl NodeState {
         if standing == Standing::Unknown && is_joining { Standing::Joining } else { standing }
     }
 
-    /// Whether its agent, or a probe of one of its endpoints, says that it is down.
-    pub(super) fn is_down(&self) -> bool {
-        !self.agent.up || self.health.iter().any(|health| health.state() == State::Down)
+    /// Whether its agent, or a probe of one of the endpoints, says that it is down.
+    pub(super) fn is_down(&self, endpoints: impl IntoIterator<Item = Endpoint>) -> bool {
+        let is_down = |endpoint: Endpoint| self.health[endpoint.index()].state() == State::Down;
+        !self.agent.up || endpoints.into_iter().any(is_down)
     }
 
     /// Its configured weight, times what its agent says in percent.
