@@ -5,6 +5,7 @@ import shutil
 import sys
 import tempfile
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -210,28 +211,38 @@ def memory_of_connections(scenario, found, setting, figures):
 
 
 def counts(scenario, found, setting, figures):
-    """Instructions and system calls, where the tools are."""
-    for tool, what in (("valgrind", "instructions"), ("strace", "system calls")):
+    """Instructions and system calls, where the tools are. Of two balancers at a time: how busy the machine is does not matter."""
+    for tool, what, count in (("valgrind", "instructions", count_instructions), ("strace", "system calls", count_calls)):
         if not find(tool):
             figures.notes.append(f"{tool} is not installed: {what} were not counted")
             continue
-        for peer, path in found:
-            if tool == "valgrind" and peer.uncounted:
-                figures.notes.append(f"{peer.name}: {what} not counted: {peer.uncounted}")
-                continue
+
+        def one(peer_and_path, what=what, count=count):
+            peer, path = peer_and_path
             try:
-                if tool == "valgrind":
-                    each = measure.instructions(peer, path, scenario, setting, f"{setting.folder}/{peer.name}")
-                    figures.add("instructions", peer.name, each)
-                else:
-                    calls, by_name = measure.system_calls(peer, path, scenario, setting, f"{setting.folder}/{peer.name}")
-                    figures.notes.append(f"{peer.name}, system calls a request: "
-                                         + ", ".join(f"{name} {number}" for name, number in by_name.items()))
-                    for group, number in calls.items():
-                        figures.add(f"calls-{group}", peer.name, number)
+                count(peer, path, scenario, setting, figures)
             except Failed as problem:
                 failed(figures, peer, what, problem)
+
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(one, found))
         say(f"  {what}")
+
+
+def count_instructions(peer, path, scenario, setting, figures):
+    """User instructions of a request to one balancer."""
+    if peer.uncounted:
+        figures.notes.append(f"{peer.name}: instructions not counted: {peer.uncounted}")
+        return
+    figures.add("instructions", peer.name, measure.instructions(peer, path, scenario, setting, f"{setting.folder}/{peer.name}"))
+
+
+def count_calls(peer, path, scenario, setting, figures):
+    """System calls of a request to one balancer."""
+    calls, by_name = measure.system_calls(peer, path, scenario, setting, f"{setting.folder}/{peer.name}")
+    figures.notes.append(f"{peer.name}, system calls a request: " + ", ".join(f"{name} {number}" for name, number in by_name.items()))
+    for group, number in calls.items():
+        figures.add(f"calls-{group}", peer.name, number)
 
 
 def failed(figures, peer, what, problem):

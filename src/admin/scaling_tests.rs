@@ -77,19 +77,21 @@ fn a_node_that_rests_is_up_if_its_probes_say_so() {
     put(&api, "wk-1", r#"{"state": "maintenance"}"#);
     let key = api.registry.node(&Name::parse("esb").unwrap(), &Name::parse("wk-1").unwrap()).unwrap();
     let config = api.registry.config();
-    let port = crate::registry::probed_port(&config.clusters[0], &config.clusters[0].nodes[1], Endpoint::Passthrough);
-    let place = std::net::SocketAddr::new("192.0.2.11".parse().unwrap(), port);
-    let probed = |good: bool| {
+    let probed = |endpoint: Endpoint, good: bool| {
+        let port = crate::registry::probed_port(&config.clusters[0], &config.clusters[0].nodes[1], endpoint);
+        let place = std::net::SocketAddr::new("192.0.2.11".parse().unwrap(), port);
         // So often that it counts.
         for _ in 0..5 {
-            api.registry.record_probe(key, Endpoint::Passthrough, place, good, Instant::now());
+            api.registry.record_probe(key, endpoint, place, good, Instant::now());
         }
         let member = get(&api, "/api/v1/scaling").1["pools"][0]["members"][0].clone();
         (member["standing"].clone(), member["up"].clone())
     };
-    assert_eq!(probed(true), (json!("maintenance"), json!(true)));
-    assert_eq!(probed(false), (json!("maintenance"), json!(false)));
-    assert_eq!(probed(true), (json!("maintenance"), json!(true)));
+    assert_eq!(probed(Endpoint::Servlet, true), (json!("maintenance"), json!(true)));
+    assert_eq!(probed(Endpoint::Servlet, false), (json!("maintenance"), json!(false)));
+    assert_eq!(probed(Endpoint::Servlet, true), (json!("maintenance"), json!(true)));
+    // What no pool is for says nothing: nobody would ever find it up again.
+    assert_eq!(probed(Endpoint::Passthrough, false), (json!("maintenance"), json!(true)));
 }
 
 #[test]
