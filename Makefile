@@ -9,7 +9,8 @@ PROPTEST_CASES ?= 20000
 # The same for tests whose cases are long histories, or build tables, which take milliseconds each.
 PROPTEST_LONG_CASES ?= 1000
 long_proptests = executor::tests::histories::no_history_stops_a_member_with_requests queue::tests::nobody_is_lost_or_overtaken \
-	select::tests::picks_the_usable
+	select::tests::picks_the_usable a_step_of_the_load_is_followed_in_few_steps the_number_rests_while_the_load_does \
+	whatever_the_load_does
 # Mutated management URLs for each way to the nodes, in `verify`.
 CORPUS ?= 100000
 export FUZZ_SECONDS ?= 60
@@ -141,7 +142,7 @@ scale: ## simulate the autoscaler on ten traces, against other rules: the table 
 	cargo bench $(CARGO_FLAGS) --profile dev --bench scale
 
 verify-tests: ## property tests with many cases, the whole corpus of the boundary, and all other tests
-	PROPTEST_CASES=$(PROPTEST_LONG_CASES) cargo test $(CARGO_FLAGS) --lib -- --exact $(long_proptests)
+	PROPTEST_CASES=$(PROPTEST_LONG_CASES) cargo test $(CARGO_FLAGS) --lib --test autoscale -- --exact $(long_proptests)
 	PROPTEST_CASES=$(PROPTEST_CASES) CARBON_ELB_CORPUS=$(CORPUS) cargo test $(CARGO_FLAGS) -- $(addprefix --skip ,$(long_proptests))
 
 verify: deny fuzz verify-tests ## what takes long: dependencies, fuzzing, and the tests with many cases
