@@ -91,6 +91,7 @@ clusters:
         assert_eq!(allocations(run), 0, "{cookies}");
         assert_eq!(sessions.strip(&headers).is_some(), known);
         let stripped = allocations(|| drop(black_box(sessions.strip(black_box(&headers)))));
-        assert!(if known { stripped > 0 } else { stripped == 0 }, "{cookies}: {stripped}");
+        // What is left without our cookie is written to a buffer of the thread, which the call above has made.
+        assert_eq!(stripped, 0, "{cookies}");
     }
 }
