@@ -110,7 +110,8 @@ def version(peer, path):
     except (Failed, OSError) as problem:
         return f"unknown ({problem})"
     lines = [line.strip() for line in (out + errors).splitlines() if re.search(r"\d+\.\d+", line)]
-    return lines[0] if lines else "unknown"
+    # Some say by which path they were called, which is of this machine.
+    return lines[0].replace(path, peer.program) if lines else "unknown"
 
 
 def render(template, values, scenario):
