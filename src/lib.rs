@@ -14,8 +14,9 @@
 //! 4. [`affinity`] finds the member that has its session; otherwise [`pool`] chooses one through an algorithm of [`select`].
 //!    The request is counted on the member's node with a [`member::Lease`], or waits in a [`queue`] while all are full.
 //! 5. [`proxy`] connects to the node as [`upstream`] says how, or takes an idle connection, sends the request on with the
-//!    forwarding headers set, and streams the answer back. If an attempt fails, [`retry`] says whether another one is made,
-//!    and [`health::passive`] what that tells of the member. Cookies of managers are hardened as [`cookies`] says.
+//!    forwarding headers set (`room` makes their values), and streams the answer back. If an attempt fails, [`retry`] says
+//!    whether another one is made, and [`health::passive`] what that tells of the member. Cookies of managers are hardened
+//!    as [`cookies`] says.
 //! 6. [`observe`] turns the outcome into a line of the access log and into metrics. The lease ends.
 //!
 //! # What the requests are routed by

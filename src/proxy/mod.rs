@@ -1,4 +1,5 @@
-//! A request on its way through: Pingora's callbacks, each a few lines, in the order in which they run.
+//! A request on its way through: Pingora's callbacks, each a few lines. Those that wait for nothing stand first (`at_once`
+//! says how), then the others; both in the order in which they run.
 //!
 //! The decisions are made elsewhere ([`crate::classify`], [`crate::pool`]); here they are carried out.
 
@@ -286,14 +287,13 @@ impl ProxyHttp for Proxy {
             }
         }
 
-        fn request_body_filter<'a, 'b, 'c, 'd>(
+        /// Nothing is done here, but the default's box would take memory.
+        fn proxy_upstream_filter<'a, 'b, 'c>(
             self: &'a Self,
-            session: &'b mut Session,
-            body: &'c mut Option<Bytes>,
-            end: bool,
-            context: &'d mut Context
-        ) -> Result<()> {
-            done(take_body(session, body.as_ref(), end, context))
+            _session: &'b mut Session,
+            _context: &'c mut Context
+        ) -> Result<bool> {
+            at_once(|| Ok(true))
         }
 
         fn connected_to_upstream<'a, 'b, 'c, 'd, 'e>(
@@ -322,15 +322,17 @@ impl ProxyHttp for Proxy {
             done(request_for_node(session, request, context))
         }
 
-        /// Nothing is done here; the default's box would take memory, as that of the next one.
-        fn proxy_upstream_filter<'a, 'b, 'c>(
+        fn request_body_filter<'a, 'b, 'c, 'd>(
             self: &'a Self,
-            _session: &'b mut Session,
-            _context: &'c mut Context
-        ) -> Result<bool> {
-            at_once(|| Ok(true))
+            session: &'b mut Session,
+            body: &'c mut Option<Bytes>,
+            end: bool,
+            context: &'d mut Context
+        ) -> Result<()> {
+            done(take_body(session, body.as_ref(), end, context))
         }
 
+        /// Nothing is done here either.
         fn upstream_response_filter<'a, 'b, 'c, 'd>(
             self: &'a Self,
             _session: &'b mut Session,
