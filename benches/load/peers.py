@@ -98,6 +98,11 @@ def choose(asked, default, found, missing):
     return [one for one in found if one[0].name in default], [f"{missing[name]}: left out" for name in default if name in missing]
 
 
+def further(binaries):
+    """[(peer, path)] of other builds of carbon-elb, which have their turns beside the first: carbon-elb-2, carbon-elb-3, …"""
+    return [(replace(BY_NAME["carbon-elb"], name=f"carbon-elb-{number}"), path) for number, path in enumerate(binaries, 2)]
+
+
 def takes_part(peer, scenario):
     """Whether the peer has a turn in a scenario."""
     return scenario.name not in peer.unfit and (not peer.only or scenario.name in peer.only)

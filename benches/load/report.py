@@ -123,7 +123,7 @@ def versions(found, root):
             ("processor", f"{processor()}, {len(os.sched_getaffinity(0))} usable"), ("carbon-elb commit", git or "unknown")]
     rows += [(peer.name, version(peer, path)) for peer, path in found]
     # Builds of one version differ: a release build, one with a profile.
-    rows += [("carbon-elb's file", os.path.relpath(path, root)) for peer, path in found if peer.name == "carbon-elb"]
+    rows += [(f"{peer.name}'s file", os.path.relpath(path, root)) for peer, path in found if peer.program == "carbon-elb"]
     rows += [("wrk", first_line("wrk", "-v")), ("h2load", first_line("h2load", "--version")), ("oha", first_line("oha", "--version")),
              ("valgrind", first_line("valgrind", "--version")), ("strace", first_line("strace", "-V")),
              ("back end", first_line("nginx", "-v"))]

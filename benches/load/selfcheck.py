@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import measure
 from generators import parse_h2load, parse_oha, parse_wrk
 from measure import parse_callgrind, parse_strace
-from peers import BY_NAME, PEERS, choose, configurations, locate, placeholders, render, takes_part
+from peers import BY_NAME, PEERS, choose, configurations, further, locate, placeholders, render, takes_part
 from processes import Failed
 from report import against_pingora, table
 from scenarios import BY_NAME as SCENARIO, Scenario
@@ -94,6 +94,8 @@ def chosen():
         "peers: one that is not named and not there is left out": left_out == ["caddy is not there: left out"] and len(usual) == 2,
         "peers: in two scenarios unless named": takes_part(pingap, bare) and not takes_part(pingap, page)
             and takes_part(named[0][0], page) and not takes_part(named[0][0], hosts) and takes_part(BY_NAME["haproxy"], hosts),
+        "peers: other builds have names of their own": [(peer.name, peer.program, path) for peer, path in further(["/a", "/b"])]
+            == [("carbon-elb-2", "carbon-elb", "/a"), ("carbon-elb-3", "carbon-elb", "/b")],
     }
 
 
