@@ -37,6 +37,8 @@ class Peer:
     pingora: bool = False
     # Why its instructions are not counted.
     uncounted: str = ""
+    # Whether it works by the clock too, so much that a single count of instructions may be far off.
+    bursts: bool = False
     # Affinity cookies that clients send to one that sets none itself.
     sessions: tuple = ()
 
@@ -61,7 +63,7 @@ PEERS = [
          ("{program}", "run", "--adapter", "caddyfile", "--config", "{file}"), tls="tls {certificate} {key}", env=ONE_GO_THREAD,
          only=BRIEF, unfit=("hosts",), uncounted=GO),
     Peer("pingap", "pingap", ("--version",), "pingap-{conf}.toml", ("{program}", "--conf", "{file}"), only=BRIEF, unfit=("hosts",),
-         pingora=True, sessions=tuple(f"CARBON_ELB_WORKER=session-{number}" for number in range(8))),
+         pingora=True, bursts=True, sessions=tuple(f"CARBON_ELB_WORKER=session-{number}" for number in range(8))),
     Peer("zentinel", "zentinel", ("--version",), "zentinel-{conf}.kdl", ("{program}", "run", "--config", "{file}"),
          tls='tls {{ cert-file "{certificate}"; key-file "{key}"; }}', env=(("RUST_LOG", "warn"),), only=BRIEF, unfit=("hosts",),
          pingora=True),
@@ -170,9 +172,20 @@ class Running:
 
     def __init__(self, peer, path, scenario, setting, folder, prefix=(), patience=30, cpus=None):
         """`prefix` is a program that runs it, such as valgrind; `patience` is how long it may take to answer, in seconds."""
-        self.peer, self.scenario, self.port = peer, scenario, free_port()
-        self.folder = folder
+        self.peer, self.scenario, self.folder = peer, scenario, folder
         os.makedirs(folder, exist_ok=True)
+        # A port that was free may be taken by a connection of somebody else's before it is bound.
+        for left in (2, 1, 0):
+            try:
+                return self.launch(path, setting, prefix, patience, cpus)
+            except Failed as problem:
+                if left == 0 or "in use" not in str(problem).lower():
+                    raise
+
+    def launch(self, path, setting, prefix, patience, cpus):
+        """Starts it on a port that is free, and waits until it answers."""
+        peer, scenario, folder = self.peer, self.scenario, self.folder
+        self.port = free_port()
         values = placeholders(peer, scenario, setting, folder, self.port)
         for name, text in configurations(peer, scenario, values):
             with open(f"{folder}/{name}", "w") as out:
