@@ -149,7 +149,8 @@ def document(all_figures, peers, rows, how):
         "Written by `make bench`; README.md (*How fast is it*) says how to read it. HAProxy's column holds its own figures, the "
         "others hold ratios to it: 1.00 is as HAProxy, 2.00 is twice as much. A ratio is the median of the ratios of rounds in "
         "which both had their turn one after the other, with an interval in which the true median lies with 95% (from six "
-        "rounds on; with fewer: the extremes). Instructions, system calls and memory are measured once.", "",
+        "rounds on; with fewer: the extremes). Instructions, system calls and memory are measured once; "
+        "instructions of pingap, which works by the clock too, three times.", "",
         *[line for sentence in against_pingora(all_figures) for line in (sentence, "")],
         "![CPU time and instructions, relative to HAProxy](RESULTS.svg)", "", how, "",
         "| | |", "| --- | --- |", *[f"| {what} | {which} |" for what, which in rows], "",
