@@ -10,7 +10,7 @@ from generators import Held, fixed_count
 from peers import Running
 from processes import Failed, find, run
 
-# Differences that are counted of a balancer that works by the clock.
+# Differences that are counted of a balancer that does much beside its requests.
 BURST_COUNTS = 3
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -68,7 +68,7 @@ def memory(peer, path, scenario, setting, folder, count, busy):
 def instructions(peer, path, scenario, setting, folder, seconds=300):
     """User instructions for a request: the difference of two numbers of requests, which takes out what connections cost.
 
-    Of a balancer that works by the clock too, it is the median of several such differences.
+    Of a balancer that does much beside its requests, it is the median of several such differences.
 
     Fails if the requests are not done within `seconds`, for a program may start under valgrind and then stand still.
     """

@@ -37,7 +37,7 @@ class Peer:
     pingora: bool = False
     # Why its instructions are not counted.
     uncounted: str = ""
-    # Whether it works by the clock too, so much that a single count of instructions may be far off.
+    # Whether it does so much beside its requests at times that a single count of instructions may be far off.
     bursts: bool = False
     # Affinity cookies that clients send to one that sets none itself.
     sessions: tuple = ()

@@ -1,4 +1,4 @@
-"""Tables of the figures: HAProxy's as they are, everybody else's as ratios to them."""
+"""Tables of the figures: HAProxy's as they are, everybody else's as ratios to them. Without HAProxy carbon-elb is in its place."""
 
 import os
 import platform
@@ -10,7 +10,7 @@ from peers import BY_NAME, version
 from processes import find, run
 from stats import paired
 
-BASE = "haproxy"
+BASE, OURS = "haproxy", "carbon-elb"
 # How many times fewer instructions than other balancers on Pingora carbon-elb is to need, and in which scenarios.
 GOAL, GOAL_IN = 1.5, ("bare", "ordinary")
 
@@ -49,13 +49,19 @@ def unit_of(measure, unit, scenario):
     return unit
 
 
+def base(figures):
+    """Whom the others are compared with: HAProxy, or carbon-elb where that has no turn."""
+    return BASE if any(BASE in values for values in figures.values.values()) else OURS
+
+
 def ratio(figures, measure, peer):
-    """(median, low, high) of a peer's ratio to HAProxy, or None; None too if failures make it invalid."""
+    """(median, low, high) of a peer's ratio to the base, or None; None too if failures make it invalid."""
+    whom = base(figures)
     counted = measure.startswith(COUNTED)
-    if not counted and (figures.invalid.get(peer) or figures.invalid.get(BASE)):
+    if not counted and (figures.invalid.get(peer) or figures.invalid.get(whom)):
         return None
     values = figures.values[measure]
-    return paired(values.get(peer, []), values.get(BASE, []))
+    return paired(values.get(peer, []), values.get(whom, []))
 
 
 def cell(figures, measure, peer, form):
@@ -65,7 +71,7 @@ def cell(figures, measure, peer, form):
         return "invalid"
     if not values:
         return "–"
-    if peer == BASE:
+    if peer == base(figures):
         return form.format(median(values))
     found = ratio(figures, measure, peer)
     if not found:
@@ -78,9 +84,10 @@ def table(figures, peers):
     """One scenario in Markdown, with a column for each of the peers that took part in it."""
     scenario = figures.scenario
     peers = [name for name in peers if any(name in values for values in figures.values.values())]
-    peers = sorted(peers, key=lambda name: name != BASE)
+    whom = base(figures)
+    peers = sorted(peers, key=lambda name: name != whom)
     lines = [f"### {scenario.name}: {scenario.title}", "",
-             "| " + " | ".join(["", "unit"] + [name if name == BASE else f"{name} ÷ {BASE}" for name in peers]) + " |",
+             "| " + " | ".join(["", "unit"] + [name if name == whom else f"{name} ÷ {whom}" for name in peers]) + " |",
              "| --- | --- |" + " ---: |" * len(peers)]
     for measure, title, unit, form in MEASURES:
         if figures.values.get(measure):
@@ -99,7 +106,7 @@ def against_pingora(all_figures):
         ratios = []
         for figures in all_figures:
             counted = figures.values.get("instructions", {})
-            found = paired(counted.get(name, []), counted.get("carbon-elb", []))
+            found = paired(counted.get(name, []), counted.get(OURS, []))
             if found and figures.scenario.name in GOAL_IN:
                 ratios.append(f"{found[0]:.2f} ({'reached' if found[0] >= GOAL else 'missed'}) in {figures.scenario.name}")
         if ratios:
@@ -123,7 +130,7 @@ def versions(found, root):
             ("processor", f"{processor()}, {len(os.sched_getaffinity(0))} usable"), ("carbon-elb commit", git or "unknown")]
     rows += [(peer.name, version(peer, path)) for peer, path in found]
     # Builds of one version differ: a release build, one with a profile.
-    rows += [(f"{peer.name}'s file", os.path.relpath(path, root)) for peer, path in found if peer.program == "carbon-elb"]
+    rows += [(f"{peer.name}'s file", os.path.relpath(path, root)) for peer, path in found if peer.program == OURS]
     rows += [("wrk", first_line("wrk", "-v")), ("h2load", first_line("h2load", "--version")), ("oha", first_line("oha", "--version")),
              ("valgrind", first_line("valgrind", "--version")), ("strace", first_line("strace", "-V")),
              ("back end", first_line("nginx", "-v"))]
@@ -150,7 +157,7 @@ def document(all_figures, peers, rows, how):
         "others hold ratios to it: 1.00 is as HAProxy, 2.00 is twice as much. A ratio is the median of the ratios of rounds in "
         "which both had their turn one after the other, with an interval in which the true median lies with 95% (from six "
         "rounds on; with fewer: the extremes). Instructions, system calls and memory are measured once; "
-        "instructions of pingap, which works by the clock too, three times.", "",
+        "instructions of pingap, which does more than its requests at times, three times.", "",
         *[line for sentence in against_pingora(all_figures) for line in (sentence, "")],
         "![CPU time and instructions, relative to HAProxy](RESULTS.svg)", "", how, "",
         "| | |", "| --- | --- |", *[f"| {what} | {which} |" for what, which in rows], "",

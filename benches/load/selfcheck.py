@@ -134,12 +134,17 @@ def bounded():
 
 
 def columns():
-    """Whether a table has columns for those only that took part, HAProxy's first."""
+    """Whether a table has columns for those only that took part, HAProxy's first, and compares builds where it has no turn."""
     figures = Figures(SCENARIO["page"])
     figures.add("cpu", "carbon-elb", 30)
     figures.add("cpu", "haproxy", 20)
     lines = table(figures, ["carbon-elb", "haproxy", "envoy"]).splitlines()
-    return "|  | unit | haproxy | carbon-elb ÷ haproxy |" in lines and "| CPU | µs a request | 20.0 | 1.50 |" in lines
+    builds = Figures(SCENARIO["page"])
+    builds.add("cpu", "carbon-elb", 30)
+    builds.add("cpu", "carbon-elb-2", 15)
+    compared = table(builds, ["carbon-elb", "carbon-elb-2"]).splitlines()
+    return ("|  | unit | haproxy | carbon-elb ÷ haproxy |" in lines and "| CPU | µs a request | 20.0 | 1.50 |" in lines
+            and "|  | unit | carbon-elb | carbon-elb-2 ÷ carbon-elb |" in compared and "| CPU | µs a request | 30.0 | 0.50 |" in compared)
 
 
 def disturbed():

@@ -60,6 +60,16 @@ class Setting:
             self.close()
             raise
 
+    def held(self, wanted, what, figures):
+        """How many connections can be held of those wanted; if not all, a note says so.
+
+        Each takes a file at both ends, and carbon-elb keeps a part of its files for connections to nodes.
+        """
+        most = (self.files - 2000) // 2
+        if wanted > most:
+            figures.notes.append(f"{what} with {most} of them: the limit on open files is {self.files}")
+        return min(wanted, most)
+
     def close(self):
         if self.backend:
             end(self.backend.child)
@@ -95,9 +105,7 @@ def under_load(scenario, found, options, setting, figures):
     try:
         if scenario.idle:
             undisturbed = started(scenario, found, setting, figures, "-undisturbed")
-            idle = min(scenario.idle, (setting.files - 2000) // 2)
-            if idle < scenario.idle:
-                figures.notes.append(f"only {idle} idle connections: the limit on open files is {setting.files}")
+            idle = setting.held(scenario.idle, "idle connections", figures)
             held = [generators.Held(one, idle, "/services/Echo", setting.other_cpus) for one in running]
         for one in running + undisturbed:
             attempt(figures, one, lambda one=one: generators.closed_loop(one, 1, setting.other_cpus))
@@ -200,10 +208,7 @@ def open_loop(running, options, setting, figures):
 def memory_of_connections(scenario, found, setting, figures):
     """Resident memory for each idle and each busy connection."""
     for kind, count in (("idle", scenario.memory), ("busy", min(scenario.memory, 1000))):
-        # carbon-elb keeps a part of its files for connections to nodes, and refuses clients beyond.
-        if count > (setting.files - 2000) // 2:
-            count = (setting.files - 2000) // 2
-            figures.notes.append(f"memory of {kind} connections with {count} of them: the limit on open files is {setting.files}")
+        count = setting.held(count, f"memory of {kind} connections", figures)
         for peer, path in found:
             try:
                 each = measure.memory(peer, path, scenario, setting, f"{setting.folder}/{peer.name}-{kind}", count, kind == "busy")
